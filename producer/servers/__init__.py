@@ -1,0 +1,1 @@
+"""The embedded default: a private PostgreSQL and a private Redis-compatible server from installed wheels."""

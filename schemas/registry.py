@@ -1,0 +1,144 @@
+"""The model registry: models are data. `models.toml` beside this file, and the lab's own file on top of it."""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from schemas.errors import ConfigurationError, NotFound
+from schemas.items import Task
+
+BUILT_IN = Path(__file__).with_name("models.toml")
+
+
+class EngineKind(StrEnum):
+    """The engines that workers have, one file each under `workers/engines/`."""
+
+    CHEMPROP = "chemprop"
+    EXTRACTIVE = "extractive"
+    CAUSAL = "causal"
+    FAKE = "fake"
+
+
+class Weights(BaseModel):
+    """Where a model's weights come from: exactly one of a folder, an installed package, or a hub repository."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path | None = None
+    package: str | None = None  # an installed distribution, with `version` and the files' `sha256`
+    version: str | None = None
+    folder: str | None = None  # inside the package
+    sha256: dict[str, str] = Field(default_factory=dict)
+    hub: str | None = None  # a Hugging Face repository, with the `revision` to pin
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        if sum(source is not None for source in (self.path, self.package, self.hub)) > 1:
+            raise ValueError("weights come from one of path, package or hub")
+        return self
+
+
+class Endpoint(BaseModel):
+    """One predicted property. `kind` says how to read the number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Literal["probability", "regression", "descriptor"]
+    units: str = ""
+    description: str = ""
+
+
+class Limits(BaseModel):
+    """How a corpus is cut for this model and how its rows are blended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_rows: int = Field(gt=0, description="Rows a batch: about half a second of work, for fairness between jobs.")
+    batch_size: int = Field(gt=0, description="Upper bound on the summed item sizes (characters) of a batch.")
+    token_budget: int = Field(gt=0, description="Padded tokens (longest x count) a micro-batch.")
+    max_rows: int = Field(gt=0, description="Rows a micro-batch.")
+    max_tokens: int = Field(gt=0, description="A row with more is a failure, or is read in part, as the engine says.")
+    wait_ms: float = Field(default=5.0, ge=0, description="How long the first waiting row may wait for company.")
+    row_seconds: float = Field(default=10.0, gt=0, description="A batch's deadline, for each of its rows.")
+
+
+class ModelEntry(BaseModel):
+    """One model as the registry describes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    task: Task
+    engine: EngineKind
+    weights: Weights = Weights()
+    limits: Limits
+    licence: str = ""
+    description: str = ""
+    endpoints: tuple[Endpoint, ...] = ()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Defaults of the job's parameters.")
+    default: bool = Field(default=False, description="Used when a task is submitted without naming a model.")
+
+
+class Registry:
+    """Model entries by name."""
+
+    def __init__(self, entries: list[ModelEntry]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __iter__(self) -> Any:
+        return iter(self._entries.values())
+
+    def get(self, name: str) -> ModelEntry:
+        """The entry of that name.
+
+        Raises:
+            NotFound: no such model; the message lists those there are.
+        """
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise NotFound(f"no model '{name}'; there are: {', '.join(sorted(self._entries))}") from None
+
+    def default_for(self, task: Task) -> ModelEntry:
+        """The model that serves a task when none is named.
+
+        Raises:
+            NotFound: no model of that task is marked as its default.
+        """
+        for entry in reversed(self._entries.values()):
+            if entry.task is task and entry.default:
+                return entry
+        raise NotFound(f"no default model for {task.value}; name one with --model, or add it to SCIQUEUE_MODELS_FILE")
+
+
+def load_registry(own_file: Path | None = None) -> Registry:
+    """Read the built-in registry and the lab's own; an entry there replaces a built-in one of the same name.
+
+    Raises:
+        ConfigurationError: a file cannot be read or an entry is not of the right form.
+    """
+    entries: dict[str, ModelEntry] = {}
+    for file in [BUILT_IN, *([own_file] if own_file else [])]:
+        try:
+            described = tomllib.loads(file.read_text("utf-8"))
+        except OSError as fault:
+            raise ConfigurationError(f"cannot read the model registry {file}: {fault.strerror}") from fault
+        except tomllib.TOMLDecodeError as fault:
+            raise ConfigurationError(f"{file} is no valid TOML: {fault}") from fault
+        for name, fields in described.items():
+            try:
+                entries.pop(name, None)  # so that the later entry also comes later
+                entries[name] = ModelEntry(name=name, **fields)
+            except (ValidationError, TypeError) as fault:
+                detail = fault.errors()[0] if isinstance(fault, ValidationError) else {"loc": "", "msg": str(fault)}
+                where = ".".join(str(part) for part in detail["loc"])
+                raise ConfigurationError(f"{file}: model '{name}': {where}: {detail['msg']}") from fault
+    return Registry(list(entries.values()))

@@ -1,0 +1,63 @@
+"""Settings: typed, read once from the environment (`SCIQUEUE_*`) by a command, then passed on as a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside. Unset URLs mean: the embedded servers below `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="SCIQUEUE_", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("sciqueue"),
+        description="Folder of the embedded servers' data, logs and passwords.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="A lab's own PostgreSQL, postgresql://user:password@host/db."
+    )
+    broker_url: SecretStr | None = Field(default=None, description="A lab's own Redis, redis://:password@host:6379/0.")
+    models_file: Path | None = Field(
+        default=None, description="The lab's own registry, read beside the built-in models.toml."
+    )
+    lease_seconds: float = Field(
+        default=6.0, gt=0, description="A worker or dispatcher silent for longer than this is taken for dead."
+    )
+    slots: int = Field(
+        default=8, ge=1, description="Batches that one worker process holds at a time; their rows are blended."
+    )
+    drain_seconds: float = Field(
+        default=20.0, ge=0, description="How long a stopping worker may finish what has begun."
+    )
+    torch_threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of the model thread; unset: the cores, shared by the workers."
+    )
+    flower_auth: SecretStr | None = Field(
+        default=None, description="user:password for Flower; unset: generated; 'off': no password."
+    )
+
+    @property
+    def run_dir(self) -> Path:
+        """Where running processes leave their ports, passwords and logs (mode 0700)."""
+        return self.home / "run"
+
+
+def load_settings() -> Settings:
+    """Read the environment once.
+
+    Raises:
+        ConfigurationError: a variable holds a value of the wrong form.
+    """
+    try:
+        return Settings()
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        name = "SCIQUEUE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}") from fault

@@ -1,0 +1,1 @@
+"""One file a kind of model; `contract.py` says what each must do."""

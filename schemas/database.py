@@ -1,0 +1,98 @@
+"""Connections to PostgreSQL: a small pool, time limits on every session, and one clear error when it is away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from schemas.errors import ServerUnavailable
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+# A half-open connection is noticed, and a stuck transaction gives up its locks, in seconds rather than hours.
+_CONNECT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "application_name": "sciqueue",
+    "row_factory": dict_row,
+}
+_SESSION = (
+    "SET search_path = sciqueue, public; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'"
+)
+
+
+def connect(url: str, *, autocommit: bool = True) -> Connection:
+    """One connection outside the pool, for a listener or a heartbeat.
+
+    Raises:
+        ServerUnavailable: PostgreSQL cannot be reached, or refuses the user or the database.
+    """
+    try:
+        connection = psycopg.connect(url, autocommit=True, **_CONNECT)
+        connection.execute(_SESSION)
+        connection.autocommit = autocommit
+    except psycopg.OperationalError as fault:
+        raise _unavailable(fault) from fault
+    return connection
+
+
+class Database:
+    """A pool of connections, shared by the threads of a process. Close it when done, or use it as a context."""
+
+    def __init__(self, url: str, *, size: int = 4, timeout: float = 10.0) -> None:
+        self.url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            kwargs=_CONNECT,
+            configure=_configure,
+            check=ConnectionPool.check_connection,
+            min_size=0,
+            max_size=size,
+            timeout=timeout,
+            reconnect_timeout=timeout,
+            open=True,
+        )
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            ServerUnavailable: PostgreSQL went away. Whether the commit took effect is then unknown: read the
+                state again before repeating.
+        """
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as fault:
+            raise _unavailable(fault) from fault
+
+
+def _configure(connection: Connection) -> None:
+    connection.autocommit = True
+    connection.execute(_SESSION)
+    connection.autocommit = False
+
+
+def _unavailable(fault: Exception) -> ServerUnavailable:
+    lines = str(fault).strip().splitlines()
+    detail = lines[-1].strip() if lines else type(fault).__name__
+    return ServerUnavailable(f"PostgreSQL cannot be reached ({detail}); is it up? 'sciqueue doctor' tells more")

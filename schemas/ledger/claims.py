@@ -1,0 +1,155 @@
+"""The worker's transitions of a batch: claim, complete, and hand back. All are conditional on the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.database import Connection, Database
+from schemas.errors import RowError, ServerUnavailable, StaleFence
+from schemas.items import Item, Molecule, Paper, Prompt, Rejected, Task
+from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, write
+from schemas.message import BatchMessage
+from schemas.outcomes import Failed, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedBatch:
+    """A batch that this worker holds, with its items. `samples` outcomes are due for each item."""
+
+    id: int
+    fence: int
+    job: int
+    task: Task
+    model: int
+    parameters: dict[str, Any]
+    samples: int
+    weight: float
+    retry: bool
+    items: tuple[Item, ...]
+
+    @property
+    def due(self) -> int:
+        """Outcomes that complete this batch."""
+        return len(self.items) * self.samples
+
+
+def claim(database: Database, message: BatchMessage, lease: int) -> ClaimedBatch | None:
+    """Take a batch: queued → running, held by `lease`. None if the message is stale, repeated, or no longer wanted.
+
+    A claim whose answer was lost on the way is found again by asking once more who holds the batch.
+    """
+    try:
+        return _claim(database, message, lease, repeated=False)
+    except ServerUnavailable:
+        return _claim(database, message, lease, repeated=True)
+
+
+def _claim(database: Database, message: BatchMessage, lease: int, *, repeated: bool) -> ClaimedBatch | None:
+    wanted = {"batch": message.batch, "fence": message.fence, "lease": lease}
+    with database.transaction() as connection:
+        claimed = connection.execute(
+            "UPDATE batches b SET state = 'running', lease_id = %(lease)s, started_at = clock_timestamp() FROM jobs j "
+            "WHERE b.id = %(batch)s AND b.fence = %(fence)s AND b.state = 'queued' "
+            "AND j.id = b.job_id AND j.state = 'running' "
+            "AND EXISTS (SELECT 1 FROM leases l WHERE l.id = %(lease)s AND l.closed_at IS NULL)",
+            wanted,
+        )
+        if claimed.rowcount == 0 and not repeated:
+            return None
+        row = connection.execute(
+            "SELECT b.id, b.fence, b.job_id, j.task, j.model_id, j.parameters, j.samples, j.weight, b.retry, "
+            "j.corpus_id, b.first_row, b.end_row, b.only_rows FROM batches b JOIN jobs j ON j.id = b.job_id "
+            "WHERE b.id = %(batch)s AND b.fence = %(fence)s AND b.state = 'running' AND b.lease_id = %(lease)s",
+            wanted,
+        ).fetchone()
+        if row is None:
+            return None
+        items = connection.execute(
+            f"SELECT i.row, i.custom_id, i.smiles, i.paper, i.error_code, i.error FROM items i WHERE {IN_BATCH} "
+            "ORDER BY i.row",
+            row,
+        ).fetchall()
+    task = Task(row["task"])
+    return ClaimedBatch(
+        id=row["id"],
+        fence=row["fence"],
+        job=row["job_id"],
+        task=task,
+        model=row["model_id"],
+        parameters=row["parameters"],
+        samples=row["samples"],
+        weight=row["weight"],
+        retry=row["retry"],
+        items=tuple(_item(task, item) for item in items),
+    )
+
+
+def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]) -> None:
+    """Record a batch's outcomes and that it is done, in one transaction. Safe to repeat after a lost answer.
+
+    Raises:
+        StaleFence: the batch was handed over again, cancelled or split; nothing was written.
+        ValueError: the outcomes are not exactly one for each row and sample.
+    """
+    if len(results) != batch.due or {result.row for result in results} != {item.row for item in batch.items}:
+        raise ValueError(f"batch {batch.id}: {len(results)} outcomes do not answer its {batch.due} rows one by one")
+    with database.transaction() as connection:
+        done = connection.execute(
+            "UPDATE batches SET state = 'done', finished_at = clock_timestamp() "
+            "WHERE id = %s AND fence = %s AND state = 'running'",
+            (batch.id, batch.fence),
+        )
+        if done.rowcount == 0:
+            _require_done(connection, batch)
+            return
+        replaced: set[tuple[int, int]] = set()
+        if batch.retry:
+            rows = [item.row for item in batch.items]
+            replaced = remove_failures(connection, batch.task, batch.job, rows)
+            results = [result for result in results if (result.row, getattr(result, "sample", 0)) in replaced]
+        write(connection, batch.task, batch.job, batch.id, results)
+        failed = sum(isinstance(result, Failed) for result in results)
+        count(connection, batch.job, batch.id, len(results) - failed, failed, len(replaced))
+
+
+def release(database: Database, batch: ClaimedBatch) -> bool:
+    """Hand a batch back unfinished: running → pending, blaming nobody. False if it was no longer held."""
+    with database.transaction() as connection:
+        released = connection.execute(
+            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL "
+            "WHERE id = %s AND fence = %s AND state = 'running'",
+            (batch.id, batch.fence),
+        )
+    return released.rowcount == 1
+
+
+def give_up(database: Database, batch: ClaimedBatch) -> bool:
+    """Hand back a batch that ran past its deadline: as `release`, but counted like a crash."""
+    with database.transaction() as connection:
+        given = connection.execute(
+            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL, crashes = crashes + 1 "
+            "WHERE id = %s AND fence = %s AND state = 'running'",
+            (batch.id, batch.fence),
+        )
+    return given.rowcount == 1
+
+
+def _require_done(connection: Connection, batch: ClaimedBatch) -> None:
+    """Tell a repeated `complete` whose first answer was lost from one that came too late."""
+    row = connection.execute("SELECT state, fence FROM batches WHERE id = %s", (batch.id,)).fetchone()
+    if row is None or row["state"] != "done" or row["fence"] != batch.fence:
+        raise StaleFence(f"batch {batch.id} was handed over again since fence {batch.fence}")
+
+
+def _item(task: Task, row: dict[str, Any]) -> Item:
+    if row["error_code"] is not None:
+        return Item(row["row"], Rejected(RowError(row["error_code"]), row["error"]), row["custom_id"])
+    match task:
+        case Task.PREDICT:
+            return Item(row["row"], Molecule(row["smiles"]), row["custom_id"])
+        case Task.GENERATE:
+            return Item(row["row"], Prompt(row["smiles"]), row["custom_id"])
+        case Task.SUMMARIZE:
+            return Item(row["row"], Paper.from_json(row["paper"]), row["custom_id"])

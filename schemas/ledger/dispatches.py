@@ -1,0 +1,165 @@
+"""The dispatcher's transitions of a batch: dispatch, recall, expire, and split or fail what keeps crashing.
+
+All are conditional on the state they start from. Whatever takes a batch from its holder bumps the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.database import Connection, Database
+from schemas.errors import RowError
+from schemas.items import Task
+from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, table_of
+from schemas.message import BatchMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A pending batch as the dispatcher's fair share sees it. `served` is its job's virtual time so far."""
+
+    batch: int
+    job: int
+    cost: float
+    weight: float
+    served: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """A batch whose message may now be published; `rows` and `model` are for Flower's eyes."""
+
+    message: BatchMessage
+    job: int
+    rows: int
+    model: str
+
+
+def waiting(connection: Connection, task: Task, room: int) -> list[Waiting]:
+    """The first `room` pending batches of every running job of a task."""
+    rows = connection.execute(
+        "SELECT b.id AS batch, j.id AS job, b.cost, j.weight, j.served FROM jobs j CROSS JOIN LATERAL ("
+        "  SELECT id, cost FROM batches WHERE job_id = j.id AND state = 'pending' ORDER BY id LIMIT %s) b "
+        "WHERE j.task = %s AND j.state = 'running' ORDER BY b.id",
+        (room, task.value),
+    ).fetchall()
+    return [Waiting(**row) for row in rows]
+
+
+def dispatch(database: Database, batches: Sequence[int], served: dict[int, float]) -> list[Dispatched]:
+    """Hand batches over: pending → queued under a new fence. Publish their messages after this returns.
+
+    `served` is each job's virtual time with these batches. Batches that changed meanwhile are left out.
+    """
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "UPDATE batches b SET state = 'queued', fence = b.fence + 1, dispatched_at = clock_timestamp() "
+            "FROM jobs j JOIN models m ON m.id = j.model_id "
+            "WHERE b.id = ANY(%s) AND b.state = 'pending' AND j.id = b.job_id AND j.state = 'running' "
+            "RETURNING b.id, b.fence, b.job_id, b.rows, m.name",
+            (list(batches),),
+        ).fetchall()
+        connection.cursor().executemany(
+            "UPDATE jobs SET served = %s WHERE id = %s", [(value, job) for job, value in served.items()]
+        )
+    order = {batch: place for place, batch in enumerate(batches)}
+    rows.sort(key=lambda row: order[row["id"]])
+    return [Dispatched(BatchMessage(r["id"], r["fence"]), r["job_id"], r["rows"], r["name"]) for r in rows]
+
+
+def recall(database: Database, task: Task | None = None, *, older_than: float = 0.0) -> int:
+    """Take back messages that will not arrive: queued → pending. Returns how many.
+
+    For an emptied broker all of them; for one queue found empty, those dispatched `older_than` seconds ago.
+    """
+    with database.transaction() as connection:
+        recalled = connection.execute(
+            "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM jobs j "
+            "WHERE b.state = 'queued' AND b.dispatched_at <= clock_timestamp() - make_interval(secs => %s) "
+            "AND j.id = b.job_id AND (%s::text IS NULL OR j.task = %s)",
+            (older_than, task, task),
+        )
+    return recalled.rowcount
+
+
+def expire(database: Database) -> int:
+    """Return the batches of closed leases to `pending`: a crash is counted if the lease lapsed. Returns how many.
+
+    All running batches are looked at, not those of leases closed just now: a claim may commit behind a closing.
+    """
+    with database.transaction() as connection:
+        expired = connection.execute(
+            "UPDATE batches b SET state = 'pending', fence = b.fence + 1, lease_id = NULL, "
+            "crashes = b.crashes + (l.closed_for = 'lapsed')::int FROM leases l "
+            "WHERE b.state = 'running' AND l.id = b.lease_id AND l.closed_at IS NOT NULL"
+        )
+    return expired.rowcount
+
+
+def suspects(connection: Connection, crashes: int) -> list[tuple[int, int]]:
+    """Pending batches that were running in at least that many crashes: (batch, its number of rows)."""
+    rows = connection.execute(
+        "SELECT b.id, b.rows FROM batches b JOIN jobs j ON j.id = b.job_id "
+        "WHERE b.state = 'pending' AND b.crashes >= %s AND j.state IN ('running', 'paused') ORDER BY b.id",
+        (crashes,),
+    ).fetchall()
+    return [(row["id"], row["rows"]) for row in rows]
+
+
+def split(database: Database, batch: int) -> bool:
+    """Replace a pending batch by its two halves, one crash already on their account. False if it moved on."""
+    with database.transaction() as connection:
+        parent = connection.execute(
+            "UPDATE batches SET state = 'split', fence = fence + 1, finished_at = clock_timestamp() "
+            "WHERE id = %s AND state = 'pending' AND rows > 1 "
+            "RETURNING job_id, first_row, end_row, only_rows, rows, cost, retry",
+            (batch,),
+        ).fetchone()
+        if parent is None:
+            return False
+        rows = parent["only_rows"] or range(parent["first_row"], parent["end_row"])
+        middle = len(rows) // 2
+        for half in (rows[:middle], rows[middle:]):
+            connection.execute(
+                "INSERT INTO batches (job_id, first_row, end_row, only_rows, rows, cost, crashes, parent_id, retry) "
+                "VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s)",
+                (
+                    parent["job_id"],
+                    half[0],
+                    half[-1] + 1,
+                    list(half) if parent["only_rows"] else None,
+                    len(half),
+                    parent["cost"] * len(half) / parent["rows"],
+                    batch,
+                    parent["retry"],
+                ),
+            )
+    return True
+
+
+def fail(database: Database, batch: int, code: RowError, message: str) -> bool:
+    """Record every row of a pending batch as failed: pending → failed. False if it moved on meanwhile."""
+    with database.transaction() as connection:
+        row = connection.execute(
+            "UPDATE batches b SET state = 'failed', fence = b.fence + 1, finished_at = clock_timestamp() FROM jobs j "
+            "WHERE b.id = %s AND b.state = 'pending' AND j.id = b.job_id "
+            "RETURNING b.job_id, j.corpus_id, j.task, j.samples, b.first_row, b.end_row, b.only_rows, b.retry",
+            (batch,),
+        ).fetchone()
+        if row is None:
+            return False
+        task = Task(row["task"])
+        replaced: set[tuple[int, int]] = set()
+        if row["retry"]:
+            replaced = remove_failures(connection, task, row["job_id"], row["only_rows"])
+        sample = ("sample, ", "s, ") if task is Task.GENERATE else ("", "")
+        inserted = connection.execute(
+            f"INSERT INTO {table_of(task)} (job_id, row, {sample[0]}batch_id, error_code, error) "
+            f"SELECT %(job_id)s, i.row, {sample[1]}%(batch)s, coalesce(i.error_code, %(code)s), "
+            "coalesce(i.error, %(message)s) FROM items i CROSS JOIN generate_series(0, %(samples)s - 1) AS s "
+            f"WHERE {IN_BATCH} ON CONFLICT DO NOTHING",
+            {**row, "batch": batch, "code": code.value, "message": message},
+        )
+        count(connection, row["job_id"], batch, 0, inserted.rowcount, len(replaced))
+    return True

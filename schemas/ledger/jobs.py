@@ -1,0 +1,297 @@
+"""What happens to a whole job: open, cut into batches, pause, resume, cancel, retry, finish, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from schemas.database import Connection, Database
+from schemas.errors import Conflict, NotFound
+from schemas.items import Task
+from schemas.ledger.outcomes import table_of
+from schemas.registry import ModelEntry
+from schemas.states import JobState, Priority
+from schemas.tables import TALLY_SHARDS
+from schemas.views import create_wide_view
+
+_CUT_AT_A_TIME = 20_000  # rows looked at in one transaction
+
+# A job that joins, or comes back, starts at the present virtual time: waiting earns no claim on the past.
+_PRESENT = (
+    "(SELECT coalesce(min(o.served), 0) FROM jobs o WHERE o.task = %(task)s AND o.state = 'running' "
+    "AND o.id IS DISTINCT FROM %(job)s)"
+)
+
+
+def pin_model(database: Database, entry: ModelEntry, revision: str) -> int:
+    """Record a model as it is now, and return its id. The same name and revision is the same model."""
+    with database.transaction() as connection:
+        endpoints = [endpoint.name for endpoint in entry.endpoints]
+        new = connection.execute(
+            "INSERT INTO models (name, revision, task, entry, endpoints) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (name, revision) DO NOTHING RETURNING id",
+            (entry.name, revision, entry.task.value, Jsonb(entry.model_dump(mode="json")), endpoints),
+        ).fetchone()
+        if new is not None:
+            if endpoints:
+                create_wide_view(connection, entry.name, endpoints)
+            return int(new["id"])
+        known = connection.execute(
+            "SELECT id FROM models WHERE name = %s AND revision = %s", (entry.name, revision)
+        ).fetchone()
+    assert known is not None  # noqa: S101 - models are never deleted
+    return int(known["id"])
+
+
+def open_job(
+    database: Database,
+    corpus: int,
+    model: int,
+    entry: ModelEntry,
+    parameters: dict[str, Any],
+    *,
+    samples: int = 1,
+    priority: Priority = Priority.NORMAL,
+    batch_rows: int | None = None,
+    again: bool = False,
+) -> tuple[int, bool]:
+    """Open a job, or find the one that does the same work already. Returns its id and whether it is new.
+
+    The same corpus, model revision and parameters are the same job, unless that was cancelled or `again` is set.
+    """
+    with database.transaction() as connection:
+        connection.execute("SELECT 1 FROM corpora WHERE id = %s FOR UPDATE", (corpus,))  # one opening at a time
+        if not again:
+            same = connection.execute(
+                "SELECT id FROM jobs WHERE corpus_id = %s AND model_id = %s AND parameters = %s "
+                "AND state <> 'cancelled' ORDER BY id DESC LIMIT 1",
+                (corpus, model, Jsonb(parameters)),
+            ).fetchone()
+            if same is not None:
+                return int(same["id"]), False
+        opened = connection.execute(
+            "INSERT INTO jobs (corpus_id, model_id, task, parameters, samples, weight, batch_rows, batch_size, served) "
+            f"VALUES (%(corpus)s, %(model)s, %(task)s, %(parameters)s, %(samples)s, %(weight)s, %(rows)s, %(size)s, "
+            f"{_PRESENT}) RETURNING id",
+            {
+                "corpus": corpus,
+                "model": model,
+                "task": entry.task.value,
+                "parameters": Jsonb(parameters),
+                "samples": samples,
+                "weight": priority.weight,
+                "rows": batch_rows or entry.limits.batch_rows,
+                "size": entry.limits.batch_size,
+                "job": None,
+            },
+        ).fetchone()
+        assert opened is not None  # noqa: S101 - INSERT … RETURNING gives a row or raises
+        job = int(opened["id"])
+        connection.execute(
+            "INSERT INTO tallies (job_id, shard) SELECT %s, generate_series(0, %s)", (job, TALLY_SHARDS - 1)
+        )
+        connection.execute("NOTIFY sciqueue")
+    return job, True
+
+
+def cut(database: Database, ahead: int) -> int:
+    """Cut rows that are loaded but in no batch yet, for jobs with fewer than `ahead` pending batches.
+
+    Returns how many batches were made. Cutting lazily keeps a ten-million-row job from crowding the table.
+    """
+    made = 0
+    with database.transaction() as connection:
+        jobs = connection.execute(
+            "SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id "
+            "WHERE j.state = 'running' AND j.cut_row < c.loaded AND (SELECT count(*) FROM (SELECT 1 FROM batches b "
+            "WHERE b.job_id = j.id AND b.state = 'pending' LIMIT %(ahead)s) p) < %(ahead)s ORDER BY j.id",
+            {"ahead": ahead},
+        ).fetchall()
+    for job in jobs:
+        with database.transaction() as connection:
+            made += _cut_job(connection, job["id"])
+    return made
+
+
+def _cut_job(connection: Connection, job: int) -> int:
+    row = connection.execute(
+        "SELECT corpus_id, cut_row, batch_rows, batch_size, samples FROM jobs WHERE id = %s AND state = 'running' "
+        "FOR UPDATE SKIP LOCKED",
+        (job,),
+    ).fetchone()
+    if row is None:
+        return 0
+    sizes = connection.execute(
+        "SELECT row, size FROM items WHERE corpus_id = %s AND row >= %s ORDER BY row LIMIT %s",
+        (row["corpus_id"], row["cut_row"], _CUT_AT_A_TIME),
+    ).fetchall()
+    slices = list(_slices([(r["row"], r["size"]) for r in sizes], row["batch_rows"], row["batch_size"]))
+    with connection.cursor().copy(
+        "COPY batches (job_id, first_row, end_row, rows, cost) FROM STDIN (FORMAT BINARY)"
+    ) as copy:
+        copy.set_types(["int8", "int8", "int8", "int4", "float8"])
+        for part, cost in slices:
+            copy.write_row((job, part[0], part[-1] + 1, len(part), cost * row["samples"]))
+    if sizes:
+        connection.execute("UPDATE jobs SET cut_row = %s WHERE id = %s", (sizes[-1]["row"] + 1, job))
+    return len(slices)
+
+
+def _slices(sizes: Sequence[tuple[int, int]], rows: int, size: int) -> Iterator[tuple[list[int], float]]:
+    """Consecutive rows, at most `rows` of them and `size` characters in all (a larger single row goes alone)."""
+    part: list[int] = []
+    total = 0
+    for row, own in sizes:
+        if part and (len(part) == rows or total + own > size):
+            yield part, float(max(total, len(part)))
+            part, total = [], 0
+        part.append(row)
+        total += own
+    if part:
+        yield part, float(max(total, len(part)))
+
+
+def pause(database: Database, job: int, reason: str | None = None) -> None:
+    """Hold a job's work back: what is queued returns to pending; what is running ends in its own time.
+
+    Raises:
+        Conflict: the job has ended.  NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        _move(connection, job, {JobState.RUNNING, JobState.PAUSED}, JobState.PAUSED, reason)
+        connection.execute(
+            "UPDATE batches SET state = 'pending', fence = fence + 1 WHERE job_id = %s AND state = 'queued'", (job,)
+        )
+
+
+def resume(database: Database, job: int) -> None:
+    """Let a paused job go on.
+
+    Raises:
+        Conflict: the job has ended.  NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        _move(connection, job, {JobState.RUNNING, JobState.PAUSED}, JobState.RUNNING)
+        _join_queue(connection, job)
+
+
+def cancel(database: Database, job: int) -> None:
+    """End a job: its outcomes stay, its other rows are never computed, and late results are refused.
+
+    Raises:
+        Conflict: the job is done.  NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        _move(connection, job, {JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}, JobState.CANCELLED)
+        connection.execute(
+            "UPDATE batches SET state = 'cancelled', fence = fence + 1, finished_at = clock_timestamp() "
+            "WHERE job_id = %s AND state IN ('pending', 'queued', 'running')",
+            (job,),
+        )
+        connection.execute("UPDATE tallies SET retrying = 0 WHERE job_id = %s", (job,))
+
+
+def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
+    """Compute a done job's failed rows again (those with one of `codes`, if given); returns how many outcomes.
+
+    Rows that were rejected while loading stay as they are. A failure is replaced when its new outcome is there.
+
+    Raises:
+        Conflict: the job is not done.  NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        state = _move(connection, job, {JobState.DONE}, JobState.DONE)
+        table = table_of(Task(state["task"]))
+        failed = connection.execute(
+            f"SELECT o.row, i.size, count(*) AS outcomes FROM {table} o "
+            "JOIN items i ON i.corpus_id = %s AND i.row = o.row AND i.error_code IS NULL "
+            "WHERE o.job_id = %s AND o.error_code IS NOT NULL AND (%s::text[] = '{}' OR o.error_code = ANY(%s)) "
+            "GROUP BY o.row, i.size ORDER BY o.row",
+            (state["corpus_id"], job, list(codes), list(codes)),
+        ).fetchall()
+        outcomes = sum(row["outcomes"] for row in failed)
+        if not outcomes:
+            return 0
+        sizes = [(row["row"], row["size"]) for row in failed]
+        connection.cursor().executemany(
+            "INSERT INTO batches (job_id, first_row, end_row, only_rows, rows, cost, retry) "
+            "VALUES (%s, %s, %s, %s, %s, %s, true)",
+            [
+                (job, part[0], part[-1] + 1, part, len(part), cost * state["samples"])
+                for part, cost in _slices(sizes, state["batch_rows"], state["batch_size"])
+            ],
+        )
+        connection.execute("UPDATE tallies SET retrying = %s WHERE job_id = %s AND shard = 0", (outcomes, job))
+        connection.execute("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = %s", (job,))
+        _join_queue(connection, job)
+    return int(outcomes)
+
+
+def finish(database: Database) -> list[int]:
+    """End the jobs whose corpus is sealed, cut to its end, and without a live batch; returns their ids."""
+    with database.transaction() as connection:
+        done = connection.execute(
+            "UPDATE jobs j SET state = 'done', reason = NULL, finished_at = clock_timestamp() FROM corpora c "
+            "WHERE j.state IN ('running', 'paused') AND c.id = j.corpus_id AND c.sealed_at IS NOT NULL "
+            "AND j.cut_row = c.loaded AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.job_id = j.id AND b.state = "
+            "'pending') AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.state = 'queued' AND b.job_id = j.id) "
+            "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.state = 'running' AND b.job_id = j.id) RETURNING j.id"
+        ).fetchall()
+    return [row["id"] for row in done]
+
+
+def delete(database: Database, job: int) -> None:
+    """Remove an ended job with its outcomes, and its corpus if no other job uses it.
+
+    Raises:
+        Conflict: the job has not ended.  NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        state = _move(connection, job, {JobState.DONE, JobState.CANCELLED}, None)
+        connection.execute(f"DELETE FROM {table_of(Task(state['task']))} WHERE job_id = %s", (job,))
+        connection.execute("DELETE FROM batches WHERE job_id = %s", (job,))
+        connection.execute("DELETE FROM tallies WHERE job_id = %s", (job,))
+        connection.execute("DELETE FROM jobs WHERE id = %s", (job,))
+        orphan = connection.execute(
+            "DELETE FROM corpora c WHERE id = %s AND NOT EXISTS (SELECT 1 FROM jobs WHERE corpus_id = c.id)",
+            (state["corpus_id"],),
+        )
+        if orphan.rowcount:
+            connection.execute("DELETE FROM items WHERE corpus_id = %s", (state["corpus_id"],))
+
+
+def _move(
+    connection: Connection, job: int, allowed: set[JobState], to: JobState | None, reason: str | None = None
+) -> dict[str, Any]:
+    """Lock a job, check that its state allows the change, and make it (None: only check)."""
+    row = connection.execute(
+        "SELECT state, task, corpus_id, batch_rows, batch_size, samples FROM jobs WHERE id = %s FOR UPDATE", (job,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no job {job}; 'sciqueue jobs' lists those there are")
+    if JobState(row["state"]) not in allowed:
+        wanted = " or ".join(sorted(state.value for state in allowed))
+        raise Conflict(f"job {job} is {row['state']}; this needs a job that is {wanted}")
+    if to is not None:
+        connection.execute(
+            "UPDATE jobs SET state = %s, reason = %s, finished_at = CASE WHEN %s THEN "
+            "coalesce(finished_at, clock_timestamp()) END WHERE id = %s",
+            (to.value, reason, to in {JobState.DONE, JobState.CANCELLED}, job),
+        )
+        connection.execute("NOTIFY sciqueue")
+    return row
+
+
+def _join_queue(connection: Connection, job: int) -> None:
+    connection.execute(
+        f"UPDATE jobs SET served = greatest(served, {_PRESENT}) WHERE id = %(job)s",
+        {"job": job, "task": _task_of(connection, job)},
+    )
+
+
+def _task_of(connection: Connection, job: int) -> str:
+    row = connection.execute("SELECT task FROM jobs WHERE id = %s", (job,)).fetchone()
+    assert row is not None  # noqa: S101 - locked by this transaction
+    return str(row["task"])

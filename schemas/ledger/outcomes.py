@@ -1,0 +1,129 @@
+"""The outcome tables: writing results and failures by binary COPY, and keeping the tallies equal to the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from schemas.database import Connection
+from schemas.items import Task
+from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
+from schemas.tables import TALLY_SHARDS
+
+_LONGEST_MESSAGE = 1000
+
+# The rows of a batch among its corpus's items; parameters as the columns of `batches` and `jobs` are named.
+IN_BATCH = (
+    "i.corpus_id = %(corpus_id)s AND i.row >= %(first_row)s AND i.row < %(end_row)s "
+    "AND (%(only_rows)s::int8[] IS NULL OR i.row = ANY(%(only_rows)s::int8[]))"
+)
+
+_Columns = dict[str, str]  # column: PostgreSQL type, in the order that the writer gives the values
+
+_SUMMARY: _Columns = {"text": "text", "sentences": "jsonb", "coverage": "float4", "tokens": "int4"}
+_PREDICTION: _Columns = {
+    "standardized": "text",
+    "inchikey": "text",
+    "values": "float4[]",
+    "spread": "float4[]",
+    "percentile": "float4[]",
+}
+_GENERATION: _Columns = {
+    "smiles": "text",
+    "valid": "bool",
+    "nll": "float4",
+    "tokens": "int4",
+    "seed": "int8",
+    "canonical": "text",
+    "inchikey": "text",
+    "qed": "float4",
+    "sa": "float4",
+    "logp": "float4",
+    "mw": "float4",
+    "tpsa": "float4",
+    "scaffold": "text",
+    "alerts": "text[]",
+}
+
+
+def _summary(outcome: Summary) -> tuple[Any, ...]:
+    sentences = Jsonb([asdict(sentence) for sentence in outcome.sentences])
+    return (outcome.text, sentences, outcome.coverage, outcome.tokens)
+
+
+def _prediction(outcome: Prediction) -> tuple[Any, ...]:
+    return (
+        outcome.standardized,
+        outcome.inchikey,
+        list(outcome.values),
+        list(outcome.spread),
+        list(outcome.percentile),
+    )
+
+
+def _generation(outcome: Generation) -> tuple[Any, ...]:
+    text = {"smiles": outcome.smiles.replace("\0", "\ufffd"), "alerts": list(outcome.alerts)}  # a model may emit NUL
+    return tuple(text[name] if name in text else getattr(outcome, name) for name in _GENERATION)
+
+
+_FORMS: dict[Task, tuple[str, _Columns, Callable[[Any], tuple[Any, ...]]]] = {
+    Task.SUMMARIZE: ("summaries", _SUMMARY, _summary),
+    Task.PREDICT: ("predictions", _PREDICTION, _prediction),
+    Task.GENERATE: ("generations", _GENERATION, _generation),
+}
+
+
+def table_of(task: Task) -> str:
+    """The table that holds a task's outcomes."""
+    return _FORMS[task][0]
+
+
+def write(connection: Connection, task: Task, job: int, batch: int, outcomes: Sequence[Outcome]) -> None:
+    """COPY a batch's outcomes. The key (job, row[, sample]) refuses a second outcome for a row.
+
+    Raises:
+        TypeError: an outcome is of another task's kind.
+        psycopg.errors.UniqueViolation: a row has an outcome already; the transaction fails as a whole.
+    """
+    table, columns, values_of = _FORMS[task]
+    keyed = {"job_id": "int8", "row": "int8", "batch_id": "int8"}
+    if task is Task.GENERATE:
+        keyed["sample"] = "int4"
+    ends = {"error_code": "text", "error": "text"}
+    blank = (None,) * len(columns)
+    names = ", ".join(f'"{name}"' for name in (*keyed, *columns, *ends))
+    expected = {Task.SUMMARIZE: Summary, Task.PREDICT: Prediction, Task.GENERATE: Generation}[task]
+    with connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types([*keyed.values(), *columns.values(), *ends.values()])
+        for outcome in outcomes:
+            sample = (getattr(outcome, "sample", 0),) if task is Task.GENERATE else ()
+            if isinstance(outcome, Failed):
+                message = outcome.message.replace("\0", "")[:_LONGEST_MESSAGE]
+                copy.write_row((job, outcome.row, batch, *sample, *blank, outcome.code.value, message))
+            elif isinstance(outcome, expected):
+                copy.write_row((job, outcome.row, batch, *sample, *values_of(outcome), None, None))
+            else:
+                raise TypeError(f"{type(outcome).__name__} is no outcome of the task {task.value}")
+
+
+def remove_failures(connection: Connection, task: Task, job: int, rows: Sequence[int]) -> set[tuple[int, int]]:
+    """Delete the failures that a retry replaces; returns their (row, sample)."""
+    sample = "sample" if task is Task.GENERATE else "0 AS sample"
+    removed = connection.execute(
+        f"DELETE FROM {table_of(task)} WHERE job_id = %s AND row = ANY(%s) "
+        f"AND error_code IS NOT NULL RETURNING row, {sample}",
+        (job, list(rows)),
+    ).fetchall()
+    return {(row["row"], row["sample"]) for row in removed}
+
+
+def count(connection: Connection, job: int, batch: int, succeeded: int, failed: int, replaced: int) -> None:
+    """Bring a job's tally to what its outcome table holds now, in the transaction that changes it."""
+    connection.execute(
+        "UPDATE tallies SET succeeded = succeeded + %s, failed = failed + %s, retrying = retrying - %s "
+        "WHERE job_id = %s AND shard = %s",
+        (succeeded, failed - replaced, replaced, job, batch % TALLY_SHARDS),
+    )

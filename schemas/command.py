@@ -7,10 +7,12 @@ import sys
 from importlib.metadata import entry_points
 
 import typer
+from rich.markup import escape
 
 from schemas.errors import SciqueueError
 
 GROUP = "sciqueue.commands"
+PROCESSES = "Processes"  # the panel of `--help` for what runs: up, down, worker, dispatch
 
 
 def build() -> typer.Typer:
@@ -29,6 +31,12 @@ def build() -> typer.Typer:
     return app
 
 
+def examples(*lines: str) -> str:
+    """A command's epilog: each line is a call, with what it does after a `#`."""
+    shown = ("  " + escape(line).replace(" # ", "  [dim]# ", 1) + ("[/dim]" if " # " in line else "") for line in lines)
+    return "\n".join(["[bold]Examples[/bold]", *shown])
+
+
 def main() -> None:
     """Run the command. Faults that sciqueue knows end as one line on standard error, never as a traceback."""
     try:
@@ -41,3 +49,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,18 +29,33 @@ _SESSION = (
 )
 
 
-def connect(url: str, *, autocommit: bool = True) -> Connection:
-    """One connection outside the pool, for a listener or a heartbeat.
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turn psycopg's ways of saying that the server is away into one error.
+
+    Raises:
+        ServerUnavailable: PostgreSQL cannot be reached, went away, or gave up waiting for a lock. If this happened
+            while committing, whether it took effect is unknown: read the state again before repeating.
+    """
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as fault:
+        lines = str(fault).strip().splitlines()
+        detail = lines[-1].strip() if lines else type(fault).__name__
+        raise ServerUnavailable(
+            f"PostgreSQL cannot be reached ({detail}); is it up? 'sciqueue doctor' tells more"
+        ) from fault
+
+
+def connect(url: str) -> Connection:
+    """One connection outside the pool that commits by itself, for a listener or a heartbeat.
 
     Raises:
         ServerUnavailable: PostgreSQL cannot be reached, or refuses the user or the database.
     """
-    try:
+    with reachable():
         connection = psycopg.connect(url, autocommit=True, **_CONNECT)
         connection.execute(_SESSION)
-        connection.autocommit = autocommit
-    except psycopg.OperationalError as fault:
-        raise _unavailable(fault) from fault
     return connection
 
 
@@ -76,23 +91,13 @@ class Database:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         Raises:
-            ServerUnavailable: PostgreSQL went away. Whether the commit took effect is then unknown: read the
-                state again before repeating.
+            ServerUnavailable: as `reachable` says.
         """
-        try:
-            with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as fault:
-            raise _unavailable(fault) from fault
+        with reachable(), self._pool.connection() as connection:
+            yield connection
 
 
 def _configure(connection: Connection) -> None:
     connection.autocommit = True
     connection.execute(_SESSION)
     connection.autocommit = False
-
-
-def _unavailable(fault: Exception) -> ServerUnavailable:
-    lines = str(fault).strip().splitlines()
-    detail = lines[-1].strip() if lines else type(fault).__name__
-    return ServerUnavailable(f"PostgreSQL cannot be reached ({detail}); is it up? 'sciqueue doctor' tells more")

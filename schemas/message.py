@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from schemas.errors import UsageError
 
 VERSION = 1
+TASK_NAME = "sciqueue.run_batch"  # the Celery task that takes this message
 
 
 @dataclass(frozen=True, slots=True)

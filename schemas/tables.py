@@ -28,7 +28,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 SCHEMA = "sciqueue"
 TALLY_SHARDS = 8  # rows that a job's counts are spread over, so that completions do not wait for each other
@@ -69,7 +69,7 @@ items = Table(
     Column("custom_id", Text),
     Column("smiles", Text),  # molecules as the user wrote them, and prompts
     Column("paper", JSONB),  # schemas.items.Paper
-    Column("columns", JSONB),  # the source's other columns, given back by exports
+    Column("columns", JSON),  # the source's other columns, given back by exports; json keeps their order
     Column("size", Integer, nullable=False),  # characters: the estimate that batches are cut by
     Column("error_code", Text),  # set: the row was rejected while loading
     Column("error", Text),
@@ -127,6 +127,7 @@ leases = Table(
     _identity(),
     Column("worker", Text, nullable=False),  # device@host, as Flower shows it
     Column("device", Text, nullable=False),
+    Column("pid", Integer, nullable=False),  # with the worker's name: lets a supervisor report this one's death
     Column("queues", ARRAY(Text), nullable=False),
     Column("slots", Integer, nullable=False),
     Column("versions", JSONB, nullable=False),  # software, for provenance

@@ -93,7 +93,8 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
         StaleFence: the batch was handed over again, cancelled or split; nothing was written.
         ValueError: the outcomes are not exactly one for each row and sample.
     """
-    if len(results) != batch.due or {result.row for result in results} != {item.row for item in batch.items}:
+    due = {(item.row, sample) for item in batch.items for sample in range(batch.samples)}
+    if len(results) != batch.due or {(result.row, getattr(result, "sample", 0)) for result in results} != due:
         raise ValueError(f"batch {batch.id}: {len(results)} outcomes do not answer its {batch.due} rows one by one")
     with database.transaction() as connection:
         done = connection.execute(

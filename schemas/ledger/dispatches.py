@@ -1,6 +1,9 @@
 """The dispatcher's transitions of a batch: dispatch, recall, expire, and split or fail what keeps crashing.
 
 All are conditional on the state they start from. Whatever takes a batch from its holder bumps the fence.
+
+Locks are taken in one order everywhere: job, then batches, then tally. What the dispatcher does to many rows skips
+those that are locked: their holder is changing them, and a worker stuck within a transaction must not stop the rest.
 """
 
 from __future__ import annotations
@@ -47,37 +50,67 @@ def waiting(connection: Connection, task: Task, room: int) -> list[Waiting]:
     return [Waiting(**row) for row in rows]
 
 
+def queued(connection: Connection, task: Task) -> int:
+    """Batches of a task whose messages are on their way."""
+    row = connection.execute(
+        "SELECT count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'queued' AND j.task = %s",
+        (task.value,),
+    ).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def any_live(connection: Connection) -> bool:
+    """Whether any batch waits, is on its way, or runs."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM batches WHERE state = 'queued') OR EXISTS (SELECT FROM batches WHERE state = "
+        "'running') OR EXISTS (SELECT FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'pending' "
+        "AND j.state = 'running') AS live"
+    ).fetchone()
+    return bool(row and row["live"])
+
+
 def dispatch(database: Database, batches: Sequence[int], served: dict[int, float]) -> list[Dispatched]:
     """Hand batches over: pending → queued under a new fence. Publish their messages after this returns.
 
-    `served` is each job's virtual time with these batches. Batches that changed meanwhile are left out.
+    `served` is each job's virtual time with these batches. Batches that changed meanwhile, or whose job is being
+    changed, are left out.
     """
     with database.transaction() as connection:
-        rows = connection.execute(
-            "UPDATE batches b SET state = 'queued', fence = b.fence + 1, dispatched_at = clock_timestamp() "
-            "FROM jobs j JOIN models m ON m.id = j.model_id "
-            "WHERE b.id = ANY(%s) AND b.state = 'pending' AND j.id = b.job_id AND j.state = 'running' "
-            "RETURNING b.id, b.fence, b.job_id, b.rows, m.name",
+        # Under the job's lock a pause or cancel comes wholly before, or after, and then finds these batches queued.
+        locked = connection.execute(
+            "SELECT id FROM jobs WHERE state = 'running' AND id IN (SELECT job_id FROM batches WHERE id = ANY(%s)) "
+            "FOR NO KEY UPDATE SKIP LOCKED",
             (list(batches),),
         ).fetchall()
-        connection.cursor().executemany(
-            "UPDATE jobs SET served = %s WHERE id = %s", [(value, job) for job, value in served.items()]
+        jobs = [row["id"] for row in locked]
+        rows = connection.execute(
+            "WITH ready AS (SELECT id FROM batches WHERE id = ANY(%s) AND job_id = ANY(%s) AND state = 'pending' "
+            "FOR UPDATE SKIP LOCKED) "
+            "UPDATE batches b SET state = 'queued', fence = b.fence + 1, dispatched_at = clock_timestamp() "
+            "FROM ready r, jobs j JOIN models m ON m.id = j.model_id WHERE b.id = r.id AND j.id = b.job_id "
+            "RETURNING b.id, b.fence, b.job_id, b.rows, m.name",
+            (list(batches), jobs),
+        ).fetchall()
+        connection.cursor().executemany(  # a resume in between may have moved the job further: time never goes back
+            "UPDATE jobs SET served = greatest(served, %s) WHERE id = %s",
+            [(served[job], job) for job in jobs if job in served],
         )
     order = {batch: place for place, batch in enumerate(batches)}
     rows.sort(key=lambda row: order[row["id"]])
     return [Dispatched(BatchMessage(r["id"], r["fence"]), r["job_id"], r["rows"], r["name"]) for r in rows]
 
 
-def recall(database: Database, task: Task | None = None, *, older_than: float = 0.0) -> int:
+def recall(database: Database, task: Task | None = None, older_than: float = 0.0) -> int:
     """Take back messages that will not arrive: queued → pending. Returns how many.
 
     For an emptied broker all of them; for one queue found empty, those dispatched `older_than` seconds ago.
     """
     with database.transaction() as connection:
         recalled = connection.execute(
-            "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM jobs j "
+            "WITH lost AS (SELECT b.id FROM batches b JOIN jobs j ON j.id = b.job_id "
             "WHERE b.state = 'queued' AND b.dispatched_at <= clock_timestamp() - make_interval(secs => %s) "
-            "AND j.id = b.job_id AND (%s::text IS NULL OR j.task = %s)",
+            "AND (%s::text IS NULL OR j.task = %s) FOR UPDATE OF b SKIP LOCKED) "
+            "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM lost l WHERE b.id = l.id",
             (older_than, task, task),
         )
     return recalled.rowcount
@@ -90,9 +123,10 @@ def expire(database: Database) -> int:
     """
     with database.transaction() as connection:
         expired = connection.execute(
+            "WITH held AS (SELECT b.id, l.closed_for FROM batches b JOIN leases l ON l.id = b.lease_id "
+            "WHERE b.state = 'running' AND l.closed_at IS NOT NULL FOR UPDATE OF b SKIP LOCKED) "
             "UPDATE batches b SET state = 'pending', fence = b.fence + 1, lease_id = NULL, "
-            "crashes = b.crashes + (l.closed_for = 'lapsed')::int FROM leases l "
-            "WHERE b.state = 'running' AND l.id = b.lease_id AND l.closed_at IS NOT NULL"
+            "crashes = b.crashes + (h.closed_for = 'lapsed')::int FROM held h WHERE b.id = h.id"
         )
     return expired.rowcount
 
@@ -110,6 +144,12 @@ def suspects(connection: Connection, crashes: int) -> list[tuple[int, int]]:
 def split(database: Database, batch: int) -> bool:
     """Replace a pending batch by its two halves, one crash already on their account. False if it moved on."""
     with database.transaction() as connection:
+        # A cancel holds the job's lock while it takes the batches: without it here, it would miss the new halves.
+        job = connection.execute(
+            "SELECT 1 FROM jobs WHERE id = (SELECT job_id FROM batches WHERE id = %s) FOR NO KEY UPDATE", (batch,)
+        ).fetchone()
+        if job is None:
+            return False
         parent = connection.execute(
             "UPDATE batches SET state = 'split', fence = fence + 1, finished_at = clock_timestamp() "
             "WHERE id = %s AND state = 'pending' AND rows > 1 "

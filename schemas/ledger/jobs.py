@@ -24,6 +24,14 @@ _PRESENT = (
     "AND o.id IS DISTINCT FROM %(job)s)"
 )
 
+# Three conditions, so that each finds its partial index.
+_COMPLETE = (
+    "j.state IN ('running', 'paused') AND c.sealed_at IS NOT NULL AND j.cut_row = c.loaded "
+    "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.job_id = j.id AND b.state = 'pending') "
+    "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.job_id = j.id AND b.state = 'queued') "
+    "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.job_id = j.id AND b.state = 'running')"
+)
+
 
 def pin_model(database: Database, entry: ModelEntry, revision: str) -> int:
     """Record a model as it is now, and return its id. The same name and revision is the same model."""
@@ -60,9 +68,14 @@ def open_job(
     """Open a job, or find the one that does the same work already. Returns its id and whether it is new.
 
     The same corpus, model revision and parameters are the same job, unless that was cancelled or `again` is set.
+
+    Raises:
+        NotFound: there is no such corpus (its last job may just have been deleted, and it with that).
     """
     with database.transaction() as connection:
-        connection.execute("SELECT 1 FROM corpora WHERE id = %s FOR UPDATE", (corpus,))  # one opening at a time
+        lock = connection.execute("SELECT 1 FROM corpora WHERE id = %s FOR UPDATE", (corpus,))  # one at a time
+        if lock.rowcount == 0:
+            raise NotFound(f"no corpus {corpus}; submit its file again")
         if not again:
             same = connection.execute(
                 "SELECT id FROM jobs WHERE corpus_id = %s AND model_id = %s AND parameters = %s "
@@ -207,8 +220,9 @@ def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
         failed = connection.execute(
             f"SELECT o.row, i.size, count(*) AS outcomes FROM {table} o "
             "JOIN items i ON i.corpus_id = %s AND i.row = o.row AND i.error_code IS NULL "
-            "WHERE o.job_id = %s AND o.error_code IS NOT NULL AND (%s::text[] = '{}' OR o.error_code = ANY(%s)) "
-            "GROUP BY o.row, i.size ORDER BY o.row",
+            "WHERE o.job_id = %s AND o.error_code IS NOT NULL GROUP BY o.row, i.size "
+            # A row is computed as a whole, so all its failures are replaced when one of them is asked for.
+            "HAVING %s::text[] = '{}' OR bool_or(o.error_code = ANY(%s)) ORDER BY o.row",
             (state["corpus_id"], job, list(codes), list(codes)),
         ).fetchall()
         outcomes = sum(row["outcomes"] for row in failed)
@@ -223,7 +237,10 @@ def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
                 for part, cost in _slices(sizes, state["batch_rows"], state["batch_size"])
             ],
         )
-        connection.execute("UPDATE tallies SET retrying = %s WHERE job_id = %s AND shard = 0", (outcomes, job))
+        # Only the sum over the shards is zero here: those that were counted down stand below.
+        connection.execute(
+            "UPDATE tallies SET retrying = retrying + %s WHERE job_id = %s AND shard = 0", (outcomes, job)
+        )
         connection.execute("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = %s", (job,))
         _join_queue(connection, job)
     return int(outcomes)
@@ -232,12 +249,15 @@ def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
 def finish(database: Database) -> list[int]:
     """End the jobs whose corpus is sealed, cut to its end, and without a live batch; returns their ids."""
     with database.transaction() as connection:
+        ready = connection.execute(
+            f"SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id WHERE {_COMPLETE} "
+            "FOR UPDATE OF j SKIP LOCKED"
+        ).fetchall()
+        # Looked at once more under the lock: another dispatcher may have ended the job, and a retry begun it anew.
         done = connection.execute(
             "UPDATE jobs j SET state = 'done', reason = NULL, finished_at = clock_timestamp() FROM corpora c "
-            "WHERE j.state IN ('running', 'paused') AND c.id = j.corpus_id AND c.sealed_at IS NOT NULL "
-            "AND j.cut_row = c.loaded AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.job_id = j.id AND b.state = "
-            "'pending') AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.state = 'queued' AND b.job_id = j.id) "
-            "AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.state = 'running' AND b.job_id = j.id) RETURNING j.id"
+            f"WHERE j.id = ANY(%s) AND c.id = j.corpus_id AND {_COMPLETE} RETURNING j.id",
+            ([row["id"] for row in ready],),
         ).fetchall()
     return [row["id"] for row in done]
 
@@ -254,6 +274,8 @@ def delete(database: Database, job: int) -> None:
         connection.execute("DELETE FROM batches WHERE job_id = %s", (job,))
         connection.execute("DELETE FROM tallies WHERE job_id = %s", (job,))
         connection.execute("DELETE FROM jobs WHERE id = %s", (job,))
+        # Locked first, so that the next look sees a job that was just opened, or deleted, beside this one.
+        connection.execute("SELECT 1 FROM corpora WHERE id = %s FOR UPDATE", (state["corpus_id"],))
         orphan = connection.execute(
             "DELETE FROM corpora c WHERE id = %s AND NOT EXISTS (SELECT 1 FROM jobs WHERE corpus_id = c.id)",
             (state["corpus_id"],),

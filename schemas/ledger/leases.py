@@ -19,6 +19,7 @@ class WorkerInfo:
 
     worker: str  # device@host, as Flower shows it
     device: str
+    pid: int
     tasks: Sequence[Task]
     slots: int
     versions: dict[str, str]
@@ -28,11 +29,12 @@ def take(database: Database, info: WorkerInfo, seconds: float) -> int:
     """Open a new lease and return its id."""
     with database.transaction() as connection:
         taken = connection.execute(
-            "INSERT INTO leases (worker, device, queues, slots, versions, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
+            "INSERT INTO leases (worker, device, pid, queues, slots, versions, expires_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
             (
                 info.worker,
                 info.device,
+                info.pid,
                 [task.queue for task in info.tasks],
                 info.slots,
                 Jsonb(info.versions),
@@ -65,6 +67,16 @@ def close(database: Database, lease: int) -> None:
             "UPDATE leases SET closed_at = clock_timestamp(), closed_for = 'stopped' "
             "WHERE id = %s AND closed_at IS NULL",
             (lease,),
+        )
+
+
+def report_death(database: Database, worker: str, pid: int) -> None:
+    """Close the lease of a process that its supervisor saw die, without waiting for it to lapse."""
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE leases SET closed_at = clock_timestamp(), closed_for = 'lapsed' "
+            "WHERE worker = %s AND pid = %s AND closed_at IS NULL",
+            (worker, pid),
         )
 
 

@@ -49,9 +49,14 @@ _GENERATION: _Columns = {
 }
 
 
+def _storable(text: str) -> str:
+    """Text that came out of a model or a library as PostgreSQL can hold it: without NUL and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def _summary(outcome: Summary) -> tuple[Any, ...]:
-    sentences = Jsonb([asdict(sentence) for sentence in outcome.sentences])
-    return (outcome.text, sentences, outcome.coverage, outcome.tokens)
+    sentences = [{**asdict(sentence), "text": _storable(sentence.text)} for sentence in outcome.sentences]
+    return (_storable(outcome.text), Jsonb(sentences), outcome.coverage, outcome.tokens)
 
 
 def _prediction(outcome: Prediction) -> tuple[Any, ...]:
@@ -65,7 +70,7 @@ def _prediction(outcome: Prediction) -> tuple[Any, ...]:
 
 
 def _generation(outcome: Generation) -> tuple[Any, ...]:
-    text = {"smiles": outcome.smiles.replace("\0", "\ufffd"), "alerts": list(outcome.alerts)}  # a model may emit NUL
+    text = {"smiles": _storable(outcome.smiles), "alerts": list(outcome.alerts)}
     return tuple(text[name] if name in text else getattr(outcome, name) for name in _GENERATION)
 
 
@@ -101,7 +106,7 @@ def write(connection: Connection, task: Task, job: int, batch: int, outcomes: Se
         for outcome in outcomes:
             sample = (getattr(outcome, "sample", 0),) if task is Task.GENERATE else ()
             if isinstance(outcome, Failed):
-                message = outcome.message.replace("\0", "")[:_LONGEST_MESSAGE]
+                message = _storable(outcome.message[:_LONGEST_MESSAGE])
                 copy.write_row((job, outcome.row, batch, *sample, *blank, outcome.code.value, message))
             elif isinstance(outcome, expected):
                 copy.write_row((job, outcome.row, batch, *sample, *values_of(outcome), None, None))

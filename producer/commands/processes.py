@@ -1,0 +1,95 @@
+"""`up`, `down`, `dispatch` and `migrate`: what runs in the background, and the tables it needs."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from producer.broker import Broker
+from producer.dispatcher import Dispatcher
+from producer.running import start, stop
+from producer.stack import StackInfo
+from schemas.command import PROCESSES, examples
+from schemas.database import Database
+from schemas.endpoints import find_database, find_servers
+from schemas.lifeline import end_with
+from schemas.migrate import migrate, newest_revision
+from schemas.settings import load_settings
+
+
+def register(app: typer.Typer) -> None:
+    """Join the `sciqueue` command."""
+    app.command(
+        rich_help_panel=PROCESSES,
+        epilog=examples(
+            "sciqueue up # everything on this machine, workers on the CPU",
+            "sciqueue up --device 0,1 # workers on two GPUs",
+            "SCIQUEUE_DATABASE_URL=… SCIQUEUE_BROKER_URL=… sciqueue up # with a lab's own servers",
+        ),
+    )(up)
+    app.command(rich_help_panel=PROCESSES, epilog=examples("sciqueue down"))(down)
+    app.command(
+        rich_help_panel=PROCESSES,
+        epilog=examples("sciqueue dispatch # start it on two machines: one leads, the other stands by"),
+    )(dispatch)
+    app.command(
+        name="migrate",
+        rich_help_panel=PROCESSES,
+        epilog=examples("sciqueue migrate # after an upgrade, with a lab's own PostgreSQL"),
+    )(bring_up_to_date)
+
+
+def up(device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID.")] = "cpu") -> None:
+    """Start servers, dispatcher, workers and Flower, and leave them running. Safe to repeat."""
+    console = Console()
+    settings = load_settings()
+    with console.status("starting") as status:
+        info = start(settings, device, lambda what: status.update(f"waiting for {what}"))
+    console.print(f"[green]sciqueue is up[/green]; data and logs are in {settings.home}")
+    console.print(flower_line(info))
+    console.print("next: sciqueue submit FILE --task predict   ·   sciqueue watch   ·   sciqueue down")
+
+
+def down() -> None:
+    """Stop what `up` started, in order: batches in hand are finished or handed back, and all data stay."""
+    console = Console()
+    with console.status("stopping"):
+        stopped = stop(load_settings())
+    console.print("sciqueue is down" if stopped else "nothing was running")
+
+
+def dispatch(
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
+) -> None:
+    """Run a dispatcher: it hands batches to the workers. One leads, any others stand by."""
+    end_with(parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s dispatcher %(levelname)s: %(message)s")
+    settings = load_settings()
+    servers = find_servers(settings)
+    broker = Broker(servers.broker_url)
+    with Database(servers.database_url, size=2) as database:
+        dispatcher = Dispatcher(database, broker, settings.lease_seconds)
+
+        def on_signal(_: int, __: FrameType | None) -> None:
+            dispatcher.stop.set()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+        dispatcher.run()
+    broker.close()
+
+
+def bring_up_to_date() -> None:
+    """Make or update the tables and views that this version needs."""
+    migrate(find_database(load_settings()))
+    typer.echo(f"the database is at revision {newest_revision()}")
+
+
+def flower_line(info: StackInfo) -> str:
+    """Where Flower is, and how to get in."""
+    return f"Flower: {info.flower_url}" + (f"   user:password {info.flower_auth}" if info.flower_auth else "")

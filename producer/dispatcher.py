@@ -1,0 +1,151 @@
+"""The dispatcher: keeps a small window of messages in Redis, fair between jobs, and mends what was lost.
+
+One leads by lease, standbys poll. It holds no state that matters: whatever is killed, the ledger tells the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+from producer.broker import Broker
+from producer.fair import choose
+from schemas.database import Connection, Database, connect, reachable
+from schemas.errors import RowError, ServerUnavailable
+from schemas.items import Task
+from schemas.ledger import dispatches, jobs, leases
+
+log = logging.getLogger(__name__)
+
+ROLE = "dispatcher"
+BUSY_TICK = 0.02  # seconds between looks while there is work
+IDLE_TICK = 0.5
+CARE_EVERY = 0.5  # seconds between looks for what was lost
+LOST_AFTER = 3.0  # seconds until a message that left its queue unclaimed is sent again
+CUT_AHEAD = 64  # pending batches that each job has ready
+SUSPECT_CRASHES = 2  # a batch that was running in so many crashes is split; a lone row fails
+
+
+class Dispatcher:
+    """Call `run` in the main thread; set `stop` to end it."""
+
+    def __init__(self, database: Database, broker: Broker, lease_seconds: float) -> None:
+        self._database = database
+        self._broker = broker
+        self._lease_seconds = lease_seconds
+        self._holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._present = dict.fromkeys(Task, 0.0)  # virtual time of each task's fair share
+        self._cared_at = 0.0
+        self._led_until = 0.0
+        self._listener: Connection | None = None
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Dispatch until stopped, outliving outages of PostgreSQL and of the broker."""
+        while not self.stop.is_set():
+            try:
+                wait = self.tick()
+                self._sleep(wait)
+            except ServerUnavailable as fault:
+                log.warning("%s", fault)
+                self._led_until = 0.0
+                self._forget_listener()
+                self.stop.wait(1.0)
+        try:
+            leases.resign(self._database, ROLE, self._holder)
+        except ServerUnavailable:
+            log.warning("could not resign: a standby takes over in %.0f s", self._lease_seconds)
+        self._forget_listener()
+
+    def tick(self) -> float:
+        """Do what is due once; returns the seconds until the next look."""
+        if not self._leads():
+            return self._lease_seconds / 3
+        if time.monotonic() - self._cared_at >= CARE_EVERY:
+            self._care()
+            self._cared_at = time.monotonic()
+        made = jobs.cut(self._database, CUT_AHEAD)
+        sent = sum(self._fill(task, slots) for task, slots in self._slots().items())
+        return BUSY_TICK if made or sent else IDLE_TICK if self._idle() else BUSY_TICK * 2
+
+    def _leads(self) -> bool:
+        """Renew the leadership when a third of its time has gone."""
+        now = time.monotonic()
+        if now < self._led_until - self._lease_seconds * 2 / 3:
+            return True
+        if not leases.lead(self._database, ROLE, self._holder, self._lease_seconds):
+            self._led_until = 0.0
+            return False
+        if self._led_until == 0.0:
+            log.info("%s leads", self._holder)
+        self._led_until = now + self._lease_seconds
+        return True
+
+    def _care(self) -> None:
+        """Find the dead, the lost and the finished."""
+        for worker in leases.close_lapsed(self._database, self._lease_seconds):
+            log.warning("worker %s was silent for %.0f s; its batches go to others", worker, self._lease_seconds)
+        if expired := dispatches.expire(self._database):
+            log.warning("%d batches return from workers that are gone", expired)
+        self._isolate_suspects()
+        if self._broker.was_emptied():
+            recalled = dispatches.recall(self._database)
+            self._broker.mark()
+            log.info("the broker is empty: %d batches will be sent again", recalled)
+        for task in Task:
+            if self._broker.depth(task) == 0 and (lost := dispatches.recall(self._database, task, LOST_AFTER)):
+                log.warning("%d messages of %s were lost and will be sent again", lost, task.value)
+        for job in jobs.finish(self._database):
+            log.info("job %d is done", job)
+
+    def _isolate_suspects(self) -> None:
+        with self._database.transaction() as connection:
+            suspects = dispatches.suspects(connection, SUSPECT_CRASHES)
+        for batch, rows in suspects:
+            if rows > 1:
+                dispatches.split(self._database, batch)
+                log.warning("batch %d was running in %d crashes: split to isolate the cause", batch, SUSPECT_CRASHES)
+            else:
+                message = "the worker process died while it computed this row, more than once"
+                dispatches.fail(self._database, batch, RowError.WORKER_CRASH, message)
+
+    def _slots(self) -> dict[Task, int]:
+        with self._database.transaction() as connection:
+            by_queue = leases.slots_by_queue(connection)
+        return {task: by_queue[task.queue] for task in Task if task.queue in by_queue}
+
+    def _fill(self, task: Task, slots: int) -> int:
+        """Top up one queue. The window is half the slots: enough to keep them busy, little enough to stay fair."""
+        with self._database.transaction() as connection:
+            room = max(1, slots // 2) - dispatches.queued(connection, task)
+            waiting = dispatches.waiting(connection, task, room) if room > 0 else []
+        if not waiting:
+            return 0
+        choice = choose(waiting, room, self._present[task])
+        self._present[task] = choice.present
+        handed = dispatches.dispatch(self._database, choice.batches, choice.served)
+        self._broker.publish(task, handed)
+        return len(handed)
+
+    def _idle(self) -> bool:
+        with self._database.transaction() as connection:
+            return not dispatches.any_live(connection)
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, but wake at once when a job is submitted or changed."""
+        if seconds < IDLE_TICK:
+            self.stop.wait(seconds)
+            return
+        if self._listener is None:
+            self._listener = connect(self._database.url)
+            self._listener.execute("LISTEN sciqueue")
+        with reachable():
+            list(self._listener.notifies(timeout=seconds, stop_after=1))
+
+    def _forget_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None

@@ -1,0 +1,43 @@
+"""Fair share between jobs, decided purely: which pending batches go next, by weighted start-time fair queueing.
+
+Each job has a virtual time, its cost dispatched so far divided by its weight. The batch that starts earliest in
+virtual time goes next. A job that was idle starts at the present, so that waiting earns no claim on the past.
+Source: Goyal, Vin, Cheng, "Start-time fair queueing", SIGCOMM 1996.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.ledger.dispatches import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The batches to dispatch, in order; their jobs' new virtual times; and the present virtual time."""
+
+    batches: list[int]
+    served: dict[int, float]
+    present: float
+
+
+def choose(waiting: Sequence[Waiting], room: int, present: float) -> Choice:
+    """Choose at most `room` of the waiting batches; those of one job keep their order."""
+    of_job: dict[int, deque[Waiting]] = defaultdict(deque)
+    for batch in waiting:
+        of_job[batch.job].append(batch)
+    starts = [(max(batches[0].served, present), job) for job, batches in of_job.items()]
+    heapq.heapify(starts)
+    chosen: list[int] = []
+    served: dict[int, float] = {}
+    while starts and len(chosen) < room:
+        present, job = heapq.heappop(starts)
+        batch = of_job[job].popleft()
+        chosen.append(batch.batch)
+        served[job] = present + batch.cost / batch.weight
+        if of_job[job]:
+            heapq.heappush(starts, (served[job], job))
+    return Choice(chosen, served, present)

@@ -1,0 +1,224 @@
+"""The stack that `sciqueue up` leaves running: servers (unless a lab's own are set), dispatcher, workers and Flower.
+
+One process looks after all of them and starts again whatever dies: `python -m producer.stack`. It is found by a file
+lock, which no kill can leave behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from producer.servers.embedded import EmbeddedServers
+from producer.servers.endpoint import free_port, is_free
+from schemas.endpoints import find_servers
+from schemas.errors import SciqueueError
+from schemas.migrate import migrate
+from schemas.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+
+POLL = 0.3  # seconds
+BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next start, by deaths in a row
+HEALTHY_AFTER = 60.0  # seconds of life that forgive earlier deaths
+FLOWER_PORT = 5555
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """What other commands need to know of a running stack; kept in `run/stack.json`, readable by its owner only."""
+
+    pid: int
+    flower_port: int
+    flower_auth: str  # user:password, or empty
+
+    @property
+    def flower_url(self) -> str:
+        """Flower's address for a browser."""
+        return f"http://127.0.0.1:{self.flower_port}"
+
+
+class StackFile:
+    """The lock and the description of the stack of one home folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._info = settings.run_dir / "stack.json"
+        self._lock = settings.run_dir / "stack.lock"
+
+    def running(self) -> StackInfo | None:
+        """The stack that runs now, or None."""
+        try:
+            with self._lock.open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return None
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            try:
+                return StackInfo(**json.loads(self._info.read_text()))
+            except (OSError, ValueError):
+                return None  # it has only just begun
+
+    def hold(self, info: StackInfo) -> int:
+        """Become the stack: lock, and leave the description. The lock ends with this process, or by closing it.
+
+        Raises:
+            BlockingIOError: another stack runs.
+        """
+        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary = self._info.with_suffix(".new")
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(asdict(info)))
+        temporary.replace(self._info)
+        return descriptor
+
+
+@dataclass
+class _Part:
+    """One process that the stack keeps alive."""
+
+    name: str
+    command: Sequence[str]
+    stdin: str = ""
+    process: subprocess.Popen[str] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    deaths: int = 0
+
+
+class Stack:
+    """Call `run` in the main thread; SIGTERM ends it in order: workers, dispatcher, Flower, servers."""
+
+    def __init__(self, settings: Settings, info: StackInfo, device: str) -> None:
+        self._settings = settings
+        self._servers = EmbeddedServers(settings.home)
+        command = (sys.executable, "-m", "schemas.command")
+        parent = ("--parent", str(os.getpid()))
+        flower = (sys.executable, "-m", "producer.flower", "--port", str(info.flower_port), *parent)
+        self._parts = [
+            _Part("worker", (*command, "worker", "--device", device, *parent)),
+            _Part("dispatcher", (*command, "dispatch", *parent)),
+            _Part("flower", flower, stdin=info.flower_auth + "\n"),
+        ]
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Keep everything alive until told to stop."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._on_signal)
+        self.start_servers()
+        migrate(find_servers(self._settings).database_url)
+        while not self._stop.wait(POLL):
+            try:
+                self.start_servers()
+            except SciqueueError as fault:
+                log.error("%s", fault)
+            for part in self._parts:
+                self._look_after(part)
+        for part in self._parts:
+            self._end(part)
+        if self._settings.database_url is None or self._settings.broker_url is None:
+            self._servers.stop()
+
+    def start_servers(self) -> None:
+        """Have the embedded servers running where the lab has set none of its own."""
+        if self._settings.database_url is None and not self._servers.postgres.running():
+            self._servers.start_postgres()
+        if self._settings.broker_url is None and not self._servers.broker.running():
+            self._servers.start_broker()
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self._stop.set()
+
+    def _look_after(self, part: _Part) -> None:
+        now = time.monotonic()
+        if part.process is None:
+            if now >= part.start_at:
+                self._start(part)
+            return
+        status = part.process.poll()
+        if status is None:
+            return
+        part.deaths = 1 if now - part.started > HEALTHY_AFTER else part.deaths + 1
+        part.start_at = now + BACK_OFF[min(part.deaths - 1, len(BACK_OFF) - 1)]
+        part.process = None
+        log.warning("the %s ended with status %d; next start in %.0f s", part.name, status, part.start_at - now)
+
+    def _start(self, part: _Part) -> None:
+        with log_file(self._settings, part.name).open("a") as output:
+            part.process = subprocess.Popen(
+                part.command, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, start_new_session=True
+            )
+        assert part.process.stdin is not None  # noqa: S101 - a pipe was asked for
+        try:
+            part.process.stdin.write(part.stdin)
+            part.process.stdin.close()
+        except BrokenPipeError:
+            log.warning("the %s ended at once", part.name)
+        part.started = time.monotonic()
+
+    def _end(self, part: _Part) -> None:
+        if part.process is None:
+            return
+        part.process.terminate()
+        try:
+            part.process.wait(self._settings.drain_seconds + 15.0)
+        except subprocess.TimeoutExpired:
+            log.warning("the %s did not stop in time: killed", part.name)
+            part.process.kill()
+            part.process.wait()
+
+
+def log_file(settings: Settings, name: str) -> Path:
+    """Where a part of the stack writes its log."""
+    folder = settings.home / "logs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{name}.log"
+
+
+def new_info(settings: Settings) -> StackInfo:
+    """The description of a stack in this process: Flower's port, and its password as set or a new one."""
+    wanted = settings.flower_auth.get_secret_value() if settings.flower_auth else None
+    auth = {"off": "", None: f"sciqueue:{secrets.token_urlsafe(12)}"}.get(wanted, wanted or "")
+    return StackInfo(os.getpid(), FLOWER_PORT if is_free(FLOWER_PORT) else free_port(), auth)
+
+
+def main() -> None:
+    """Run the stack of this home folder, unless one runs already."""
+    arguments = argparse.ArgumentParser(prog="producer.stack")
+    arguments.add_argument("--device", required=True)
+    options = arguments.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s stack %(levelname)s: %(message)s")
+    settings = load_settings()
+    info = new_info(settings)
+    try:
+        descriptor = StackFile(settings).hold(info)
+    except BlockingIOError:
+        log.info("another stack runs already")
+        return
+    try:
+        Stack(settings, info, options.device).run()
+    except SciqueueError as fault:
+        log.error("%s", fault)
+        sys.exit(fault.exit_code)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()

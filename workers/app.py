@@ -1,0 +1,123 @@
+"""The Celery application of a worker process, and the one task it serves.
+
+Celery brings messages and shows them to Flower; what may be lost or repeated on that way is made good by the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+
+from schemas.database import Database
+from schemas.ledger.leases import WorkerInfo
+from schemas.message import TASK_NAME, BatchMessage
+from schemas.settings import Settings
+from workers.batcher import DeviceLost
+from workers.lease import LeaseKeeper
+from workers.runner import Runner
+from workers.shelf import Shelf
+from workers.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+DEVICE_LOST = 75  # exit status, EX_TEMPFAIL: start me again
+LAST_SECONDS = 5.0  # after the drain, until the process ends whatever still hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The parts of one worker process, wired together."""
+
+    app: Celery
+    keeper: LeaseKeeper
+    runner: Runner
+    watchdog: Watchdog
+    database: Database
+
+
+def make_worker(info: WorkerInfo, device: str, database_url: str, broker_url: str, settings: Settings) -> Worker:
+    """Put a worker together. Nothing is connected before Celery starts it."""
+    database = Database(database_url, size=min(4, settings.slots + 1))
+    shelf = Shelf(database, device)
+    runner = Runner(database, shelf)
+    keeper = LeaseKeeper(database, info, settings.lease_seconds, on_lost=runner.abandon)
+    app = make_app(broker_url, lambda message: runner.run(message, keeper))
+    watchdog = Watchdog(shelf, on_wedged=lambda: end_process(DEVICE_LOST))
+    worker = Worker(app, keeper, runner, watchdog, database)
+    _connect_signals(worker, settings.drain_seconds)
+    return worker
+
+
+def make_app(broker_url: str, run: Callable[[BatchMessage], str]) -> Celery:
+    """The Celery application whose single task hands each message to `run`."""
+    app = Celery("sciqueue", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,  # results go to PostgreSQL with the batch's state
+        task_acks_late=False,  # the ledger brings back what a dead worker took along; see CONTRIBUTING.md
+        worker_disable_prefetch=True,  # a message leaves Redis only for a free slot
+        worker_send_task_events=True,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_timeout": 20, "socket_connect_timeout": 5, "health_check_interval": 10},
+    )
+
+    @app.task(name=TASK_NAME, ignore_result=True)
+    def run_batch(**wire: Any) -> None:
+        message = BatchMessage.from_wire(wire)
+        try:
+            log.info("batch %d, fence %d: %s", message.batch, message.fence, run(message))
+        except DeviceLost:
+            log.exception("the device is lost to this process")
+            end_process(DEVICE_LOST)
+
+    return app
+
+
+def serve(worker: Worker, name: str, queues: Sequence[str], slots: int) -> None:
+    """Consume messages until stopped by a signal."""
+    worker.app.worker_main(
+        [
+            *("worker", "--pool=threads", f"--concurrency={slots}", f"--hostname={name}"),
+            *(f"--queues={','.join(queues)}", "--task-events", "--without-gossip", "--without-mingle"),
+            "--loglevel=INFO",
+        ]
+    )
+
+
+def end_process(status: int) -> None:
+    """End at once, without waiting for threads that may hang in the device."""
+    logging.shutdown()
+    os._exit(status)
+
+
+def _connect_signals(worker: Worker, drain: float) -> None:
+    """Start and stop our parts with Celery's own. (`worker_process_init` never fires in its threads pool.)"""
+
+    def start(**_: Any) -> None:
+        worker.keeper.start()
+        worker.watchdog.start()
+
+    def drain_in_background(**_: Any) -> None:
+        # Celery waits for running tasks without a limit, so the limit is ours.
+        threading.Thread(target=worker.runner.stop, args=(drain,), name="drain", daemon=True).start()
+        last = threading.Timer(drain + LAST_SECONDS, end_process, args=(0,))
+        last.daemon = True
+        last.start()
+
+    def stop(**_: Any) -> None:
+        worker.keeper.stop()
+        worker.database.close()
+
+    worker_init.connect(start, weak=False)
+    worker_shutting_down.connect(drain_in_background, weak=False)
+    worker_shutdown.connect(stop, weak=False)

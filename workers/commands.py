@@ -1,0 +1,53 @@
+"""The workers' subcommands: `sciqueue worker`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from schemas.command import PROCESSES, examples
+from schemas.endpoints import find_servers
+from schemas.errors import UsageError
+from schemas.items import Task
+from schemas.lifeline import end_with
+from schemas.settings import load_settings
+from workers.devices import parse_devices
+from workers.supervisor import Supervisor
+
+
+def register(app: typer.Typer) -> None:
+    """Join the `sciqueue` command."""
+    app.command(
+        rich_help_panel=PROCESSES,
+        epilog=examples(
+            "sciqueue worker # one process on the CPU",
+            "sciqueue worker --device 0,1 # two processes, each pinned to one GPU",
+            "sciqueue worker --tasks summarize # takes papers only",
+        ),
+    )(worker)
+
+
+def worker(
+    device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID: one process each.")] = "cpu",
+    tasks: Annotated[str, typer.Option(help="Kinds of work to take, comma-separated.")] = ",".join(Task),
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
+) -> None:
+    """Run workers: one supervised process a device, until stopped by Ctrl-C or SIGTERM.
+
+    Batches in hand are finished within SCIQUEUE_DRAIN_SECONDS, or handed back to be done elsewhere.
+    """
+    end_with(parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s: %(message)s")
+    settings = load_settings()
+    devices = parse_devices(device)
+    wanted = _tasks(tasks)
+    Supervisor(devices, wanted, settings, find_servers(settings).database_url).run()
+
+
+def _tasks(text: str) -> list[Task]:
+    try:
+        return [Task(name.strip()) for name in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--tasks '{text}': give one or more of {', '.join(Task)}") from None

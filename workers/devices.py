@@ -1,0 +1,45 @@
+"""Which devices a worker is asked to use, and how a process is pinned to one before torch is imported."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from schemas.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device. `name` is what Flower shows; `torch` is the device as the pinned process sees it."""
+
+    name: str
+    torch: str
+    visible: str  # CUDA_VISIBLE_DEVICES of the process
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that pin a process to this device."""
+        return {"CUDA_VISIBLE_DEVICES": self.visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def parse_devices(wanted: str) -> list[Device]:
+    """Read `cpu` or a comma-separated list of GPU numbers or UUIDs, such as `0,1` or `GPU-5a1b…`.
+
+    Raises:
+        UsageError: the list is empty, mixed, or names a device twice.
+    """
+    host = socket.gethostname()
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"--device '{wanted}': give 'cpu', or different GPUs such as '0,1'")
+    if names == ["cpu"]:
+        return [Device(f"cpu0@{host}", "cpu", "")]
+    if any(not (name.isdigit() or name.startswith(("GPU-", "MIG-"))) for name in names):
+        raise UsageError(f"--device '{wanted}': give 'cpu', GPU numbers such as '0,1', or GPU UUIDs")
+    return [Device(f"gpu{name}@{host}", "cuda", name) for name in names]
+
+
+def threads_per_process(processes: int, wanted: int | None) -> int:
+    """CPU threads for each process's model thread: the cores that we may use, shared among the processes."""
+    return wanted or max(1, len(os.sched_getaffinity(0)) // processes)

@@ -1,0 +1,150 @@
+"""What a worker does with one message: claim the batch, prepare its rows, let the batcher compute, complete."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+
+from schemas.database import Database
+from schemas.errors import ModelUnavailable, RowError, ServerUnavailable, StaleFence
+from schemas.items import Item, Rejected
+from schemas.ledger import claims, jobs
+from schemas.ledger.claims import ClaimedBatch
+from schemas.message import BatchMessage
+from schemas.outcomes import Failed, Outcome
+from workers.batcher import DeviceLost, Stopped
+from workers.engines.contract import Engine, Prepared
+from workers.lease import LeaseKeeper
+from workers.shelf import LoadedModel, Shelf
+from workers.tickets import Ticket
+
+log = logging.getLogger(__name__)
+
+PREPARING = 2  # batches prepared at a time: more would only compete with the model thread for the interpreter
+RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL is away
+
+
+class Runner:
+    """Shared by the threads of a worker; each call of `run` is one batch."""
+
+    def __init__(self, database: Database, shelf: Shelf) -> None:
+        self._database = database
+        self._shelf = shelf
+        self._preparing = threading.BoundedSemaphore(PREPARING)
+        self._lock = threading.Lock()
+        self._waiting: set[Ticket] = set()
+        self._stopping = threading.Event()
+
+    def run(self, message: BatchMessage, lease: LeaseKeeper) -> str:
+        """Carry one batch from its message to its outcomes in PostgreSQL; returns what became of it, in a word.
+
+        Raises:
+            DeviceLost: the process must end; its supervisor starts another.
+        """
+        if self._stopping.is_set():
+            return "left"  # unclaimed: the dispatcher sends it to another worker
+        batch = claims.claim(self._database, message, lease.id)
+        if batch is None:
+            return "refused"
+        try:
+            outcomes = self._compute(batch)
+        except ModelUnavailable as fault:
+            jobs.pause(self._database, batch.job, str(fault))
+            claims.release(self._database, batch)
+            verdict = "paused its job"
+        except TimeoutError:
+            claims.give_up(self._database, batch)
+            verdict = "gave up"
+        except CancelledError:
+            verdict = "abandoned"  # the lease was lost, and with it the batch
+        except Stopped as fault:
+            if not self._stopping.is_set():  # the model thread died: this process is of no more use
+                raise DeviceLost(str(fault)) from fault
+            claims.release(self._database, batch)
+            verdict = "released"
+        else:
+            verdict = self._complete(batch, outcomes)
+        return verdict
+
+    def abandon(self) -> None:
+        """Drop what is waiting for the device: the lease is lost, and others have these batches now."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for ticket in waiting:
+            ticket.cancel()
+
+    def stop(self, drain: float) -> None:
+        """Begin nothing more; give what has begun `drain` seconds, then hand the rest back."""
+        self._stopping.set()
+        self._shelf.stop(drain)
+
+    def _compute(self, batch: ClaimedBatch) -> list[Outcome]:
+        model = self._shelf.get(batch.model)
+        deadline = time.monotonic() + model.engine.entry.limits.row_seconds * batch.due
+        with self._preparing:
+            units, outcomes = prepare(model.engine, batch)
+        ticket = self._submit(model, units, batch)
+        try:
+            outcomes += ticket.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            ticket.cancel()
+            raise
+        finally:
+            with self._lock:
+                self._waiting.discard(ticket)
+        return outcomes
+
+    def _submit(self, model: LoadedModel, units: Sequence[Prepared], batch: ClaimedBatch) -> Ticket:
+        ticket = model.batcher.submit(units, job=batch.job, weight=batch.weight)
+        with self._lock:
+            self._waiting.add(ticket)
+        return ticket
+
+    def _complete(self, batch: ClaimedBatch, outcomes: Sequence[Outcome]) -> str:
+        """Write the results, waiting for PostgreSQL if need be: they have been paid for."""
+        while True:
+            try:
+                claims.complete(self._database, batch, outcomes)
+            except StaleFence:
+                return "too late"
+            except ServerUnavailable as fault:
+                if self._stopping.is_set():
+                    return "lost with PostgreSQL away"  # the lease ends, and the batch runs again
+                log.warning("batch %d waits to be recorded: %s", batch.id, fault)
+                time.sleep(RETRY)
+            else:
+                return "done"
+
+
+def prepare(engine: Engine, batch: ClaimedBatch) -> tuple[list[Prepared], list[Outcome]]:
+    """The units for the device, and the outcomes of rows that have already failed: one in all a row and sample."""
+    units: list[Prepared] = []
+    failed: list[Outcome] = []
+    for item in batch.items:
+        for unit in _prepare_item(engine, item, batch):
+            if isinstance(unit, Failed):
+                failed.append(unit)
+            else:
+                units.append(unit)
+    return units, failed
+
+
+def _prepare_item(engine: Engine, item: Item, batch: ClaimedBatch) -> Sequence[Prepared | Failed]:
+    if isinstance(item.content, Rejected):
+        return _failures(item, item.content.code, item.content.message, batch.samples)
+    try:
+        prepared = engine.prepare(item, batch.parameters)
+    except Exception as fault:  # an engine's own mistake costs this row, not the batch
+        log.exception("row %d of job %d could not be prepared", item.row, batch.job)
+        return _failures(item, RowError.ENGINE, f"{type(fault).__name__}: {fault}", batch.samples)
+    first = prepared[0]
+    if isinstance(first, Failed) and len(prepared) < batch.samples:
+        return _failures(item, first.code, first.message, batch.samples)
+    return prepared
+
+
+def _failures(item: Item, code: RowError, message: str, samples: int) -> list[Failed]:
+    return [Failed(item.row, code, message, sample) for sample in range(samples)]

@@ -1,0 +1,244 @@
+"""Decides what the device computes next: which waiting rows make a micro-batch, or until when to wait for company.
+
+A decision depends on nothing but the waiting rows, the limits and the time that is passed in, so that it is tested
+without threads, clocks or a device. Three aims meet here:
+
+* **Little padding.** A micro-batch costs longest x count, so rows of similar length go together: it is a window of
+  lengths around its first row, the head, as wide as the budget and the bound on padding allow.
+* **Fair shares.** Each job has a virtual time, the tokens it was served over its weight. The head is the oldest row
+  of the job that is furthest behind, and the window is filled job by job in the same order, so that a big job
+  cannot push a small one out (start-time fair queueing, Goyal, Vin and Cheng 1996).
+* **No starvation.** The oldest row of the job furthest behind is always in the next micro-batch, however its length
+  fits; a row beyond the budget goes alone.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
+from math import inf
+
+LEAD = 2.0
+"""How many full budgets a job may be ahead of the job furthest behind. It is charged no more for room in a window
+that the jobs behind it could not use, or it would pay for that gift by waiting long afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """What a micro-batch may be. `token_budget` bounds longest x count and `max_rows` the count.
+
+    `wait` is how long, in seconds, the first waiting row may wait for company. Padding may be `waste` times the real
+    tokens, and `launch_tokens` more where a micro-batch is saved by it: what one costs, in tokens, however small.
+    """
+
+    token_budget: int
+    max_rows: int
+    wait: float
+    waste: float = 0.25
+    launch_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next micro-batch: the rows' keys, head first, their longest and their summed tokens."""
+
+    keys: tuple[int, ...]
+    longest: int
+    tokens: int
+
+    @property
+    def padded(self) -> int:
+        """What the device computes: longest x count."""
+        return self.longest * len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is worth computing before the time `until`, unless more rows arrive."""
+
+    until: float
+
+
+@dataclass(slots=True)
+class _Share:
+    """One job's waiting rows, by age and by length, and how far it has been served."""
+
+    weight: float
+    virtual: float
+    by_age: OrderedDict[int, tuple[int, float]] = field(default_factory=OrderedDict)  # key -> tokens, arrival
+    by_length: list[tuple[int, int]] = field(default_factory=list)  # sorted (tokens, key)
+
+
+class WaitingRows:
+    """The rows that wait for the device, and each job's served share. Adding and taking cost O(log n) a row."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.tokens = 0
+        self._next_key = 0
+        self._clock = 0.0  # virtual time of the last head; never runs backwards while rows wait
+        self._shares: dict[int, _Share] = {}
+
+    def add(self, tokens: Sequence[int], *, job: int, weight: float, arrived: float) -> range:
+        """Let rows of these lengths wait, and return their keys. Keys grow with arrival and are never used again.
+
+        A job that was idle starts at the present virtual time: it saves up no credit. A job's latest weight counts.
+
+        Raises:
+            ValueError: the weight is not a positive number.
+        """
+        if not 0 < weight < inf:
+            raise ValueError(f"a job's weight is a positive number, not {weight}")
+        keys = range(self._next_key, self._next_key + len(tokens))
+        self._next_key = keys.stop
+        share = self._shares.get(job)
+        if share is None:
+            self._forget_idle()
+            share = self._shares[job] = _Share(weight, self._clock)
+        elif not share.by_age:
+            share.virtual = max(share.virtual, self._clock)
+        share.weight = weight
+        fresh = list(zip(tokens, keys, strict=True))
+        share.by_age.update((key, (length, arrived)) for length, key in fresh)
+        if len(fresh) * 64 < len(share.by_length):
+            for entry in fresh:
+                insort(share.by_length, entry)
+        else:
+            share.by_length += fresh
+            share.by_length.sort()
+        self.count += len(fresh)
+        self.tokens += sum(tokens)
+        return keys
+
+    def discard(self, keys: Iterable[int], *, job: int) -> None:
+        """Drop those of a job's rows that still wait; the others are left out without complaint."""
+        share = self._shares.get(job)
+        if share is None:
+            return
+        for key in keys:
+            row = share.by_age.pop(key, None)
+            if row is not None:
+                del share.by_length[bisect_left(share.by_length, (row[0], key))]
+                self.count -= 1
+                self.tokens -= row[0]
+
+    def oldest_arrival(self) -> float:
+        """When the row that waits longest came. At least one row must wait."""
+        return min(next(iter(share.by_age.values()))[1] for share in self._shares.values() if share.by_age)
+
+    def take(self, limits: PlanLimits) -> Plan:
+        """Take out the next micro-batch and charge its jobs. At least one row must wait."""
+        backlogged = [share for share in self._shares.values() if share.by_age]
+        first = min(backlogged, key=lambda share: (share.virtual, next(iter(share.by_age))))
+        self._clock = first.virtual
+        key, (length, _) = next(iter(first.by_age.items()))
+        place = bisect_left(first.by_length, (length, key))
+        windows = [_Window(first, place, place + 1, first.virtual + length / first.weight)]
+        for share in backlogged:
+            if share is not first:
+                place = bisect_left(share.by_length, (length,))
+                windows.append(_Window(share, place, place, share.virtual))
+        # Padding may cost more than its share where that saves a micro-batch: when all that waits may fit into one.
+        spare = limits.launch_tokens if self.tokens <= limits.token_budget else 0
+        longest, tokens = _fill(windows, length, limits, spare)
+        taken = [key]
+        for window in windows:
+            taken += self._remove(window, key)
+            # Jobs other than the first may have used room that jobs further behind had no fitting rows for.
+            charged = window.virtual
+            if window.share is not first:
+                charged = min(charged, self._clock + LEAD * limits.token_budget / window.share.weight)
+            window.share.virtual = max(window.share.virtual, charged)
+        self.count -= len(taken)
+        self.tokens -= tokens
+        if not self.count:
+            # Nobody waits, so nobody is behind: all start anew.
+            self._shares.clear()
+            self._clock = 0.0
+        return Plan(tuple(taken), longest, tokens)
+
+    def _forget_idle(self) -> None:
+        """Drop the jobs without waiting rows that are not ahead of the others: they would start anew all the same."""
+        self._shares = {
+            job: share for job, share in self._shares.items() if share.by_age or share.virtual > self._clock
+        }
+
+    @staticmethod
+    def _remove(window: _Window, head: int) -> list[int]:
+        """Take the window's rows out of its job and return their keys without the head's."""
+        share = window.share
+        keys = [key for _, key in share.by_length[window.low : window.high]]
+        del share.by_length[window.low : window.high]
+        for key in keys:
+            del share.by_age[key]
+        return [key for key in keys if key != head]
+
+
+@dataclass(slots=True)
+class _Window:
+    """The slice `by_length[low:high]` of one job that is in the micro-batch, and the job's virtual time with it."""
+
+    share: _Share
+    low: int
+    high: int
+    virtual: float
+    shorter: bool = True  # whether the next shorter and the next longer row may still join
+    longer: bool = True
+
+
+def _fill(windows: list[_Window], head: int, limits: PlanLimits, spare: int) -> tuple[int, int]:
+    """Widen the windows row by row, the job furthest behind first, and return the longest and the summed tokens.
+
+    Each job offers the row nearest to the head's length. A row that would break the budget or the bound on padding
+    closes its side of its window: the rows beyond it are worse.
+    """
+    budget, max_rows, allowed = limits.token_budget, limits.max_rows, 1.0 + limits.waste
+    longest, tokens, count = head, head, 1
+    order = [(window.virtual, number) for number, window in enumerate(windows)]
+    heapify(order)
+    while order and count < max_rows and longest * (count + 1) <= budget:
+        number = order[0][1]
+        window = windows[number]
+        rows = window.share.by_length
+        low, high = window.low, window.high
+        shorter = rows[low - 1][0] if low and window.shorter else None
+        longer = rows[high][0] if window.longer and high < len(rows) else None
+        if longer is not None and (shorter is None or longer - head <= head - shorter):
+            stretched = max(longest, longer)
+            padded = stretched * (count + 1)
+            if padded > budget or padded > allowed * (tokens + longer) + spare:
+                window.longer = False
+                continue
+            window.high = high + 1
+            longest, length = stretched, longer
+        elif shorter is not None:
+            if longest * (count + 1) > allowed * (tokens + shorter) + spare:
+                window.shorter = False
+                continue
+            window.low = low - 1
+            length = shorter
+        else:
+            heappop(order)
+            continue
+        count += 1
+        tokens += length
+        window.virtual += length / window.share.weight
+        heapreplace(order, (window.virtual, number))
+    return longest, tokens
+
+
+def plan(waiting: WaitingRows, limits: PlanLimits, now: float) -> Plan | Wait | None:
+    """Take the next micro-batch out of the waiting rows, or say until when to wait; None when no row waits.
+
+    A budget's worth of rows goes at once. Fewer wait until the first of them has waited for `limits.wait` seconds.
+    """
+    if not waiting.count:
+        return None
+    if waiting.count < limits.max_rows and waiting.tokens < limits.token_budget:
+        until = waiting.oldest_arrival() + limits.wait
+        if now < until:
+            return Wait(until)
+    return waiting.take(limits)

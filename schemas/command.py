@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 import typer
 from rich.markup import escape
 
+from schemas.doctor import doctor
 from schemas.errors import SciqueueError
 
 GROUP = "sciqueue.commands"
@@ -28,6 +29,7 @@ def build() -> typer.Typer:
     )
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         entry.load()(app)
+    app.command(rich_help_panel=PROCESSES, epilog=examples("sciqueue doctor", "sciqueue doctor --json"))(doctor)
     return app
 
 

@@ -24,17 +24,17 @@ class Device:
 
 
 def parse_devices(wanted: str) -> list[Device]:
-    """Read `cpu` or a comma-separated list of GPU numbers or UUIDs, such as `0,1` or `GPU-5a1b…`.
+    """Read `cpu` (once a process: `cpu,cpu`) or a list of GPU numbers or UUIDs, such as `0,1` or `GPU-5a1b…`.
 
     Raises:
-        UsageError: the list is empty, mixed, or names a device twice.
+        UsageError: the list is empty, mixed, or names a GPU twice.
     """
     host = socket.gethostname()
     names = [name.strip() for name in wanted.split(",") if name.strip()]
+    if names and set(names) == {"cpu"}:
+        return [Device(f"cpu{place}@{host}", "cpu", "") for place in range(len(names))]
     if not names or len(set(names)) != len(names):
         raise UsageError(f"--device '{wanted}': give 'cpu', or different GPUs such as '0,1'")
-    if names == ["cpu"]:
-        return [Device(f"cpu0@{host}", "cpu", "")]
     if any(not (name.isdigit() or name.startswith(("GPU-", "MIG-"))) for name in names):
         raise UsageError(f"--device '{wanted}': give 'cpu', GPU numbers such as '0,1', or GPU UUIDs")
     return [Device(f"gpu{name}@{host}", "cuda", name) for name in names]

@@ -1,4 +1,7 @@
-"""One worker process on one device: `python -m workers.process`, started by the supervisor, which has pinned it."""
+"""One worker process on one device: `python -m workers.process`, started by the supervisor, which has pinned it.
+
+Nothing here imports torch: that happens with the first model, so a process that starts again is at work soon.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from schemas.items import Task
 from schemas.ledger.leases import WorkerInfo
 from schemas.lifeline import end_with
 from schemas.settings import load_settings
+from workers.app import make_worker, serve
 
 _RECORDED = ("sciqueue", "torch", "transformers", "chemprop", "rdkit", "celery", "numpy")
 
@@ -23,27 +27,16 @@ def main() -> None:
     arguments.add_argument("--name", required=True, help="device@host")
     arguments.add_argument("--device", required=True, help="cpu or cuda, as the pinned process sees it")
     arguments.add_argument("--tasks", required=True, help="comma-separated")
-    arguments.add_argument("--threads", type=int, required=True, help="CPU threads of the model thread")
     arguments.add_argument("--parent", type=int, required=True, help="the supervisor's process id")
     options = arguments.parse_args()
     end_with(options.parent)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
     servers = find_servers(settings)
-    limit_threads(options.threads)
-    from workers.app import make_worker, serve
-
     tasks = [Task(task) for task in options.tasks.split(",")]
     info = WorkerInfo(options.name, options.device, os.getpid(), tasks, settings.slots, software_versions())
     worker = make_worker(info, options.device, servers.database_url, servers.broker_url, settings)
     serve(worker, options.name, [task.queue for task in tasks], settings.slots)
-
-
-def limit_threads(threads: int) -> None:
-    """Share the cores: torch's own threads, and none for tokenizers, which run in the batches' threads."""
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def software_versions() -> dict[str, str]:

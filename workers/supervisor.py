@@ -88,9 +88,10 @@ class Supervisor:
             [
                 *(sys.executable, "-m", "workers.process"),
                 *("--name", child.device.name, "--device", child.device.torch),
-                *("--tasks", ",".join(self._tasks), "--threads", str(self._threads)),
+                *("--tasks", ",".join(self._tasks)),
                 *("--parent", str(os.getpid())),
             ],
+            # OMP_NUM_THREADS is what torch takes its number of threads from.
             env={**os.environ, **child.device.environment, "OMP_NUM_THREADS": str(self._threads)},
             stdin=subprocess.DEVNULL,
         )

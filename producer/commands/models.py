@@ -1,0 +1,87 @@
+"""The command that shows which models there are: models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from producer import display
+from producer.commands.common import RESULTS, AsJson, print_json, registry
+from schemas.command import examples
+from schemas.errors import SciqueueError
+from schemas.registry import ModelEntry
+from schemas.revision import revision_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the one app."""
+    app.command(
+        rich_help_panel=RESULTS,
+        epilog=examples("sciqueue models", "sciqueue models minilm-extractive # its parameters, limits and endpoints"),
+    )(models)
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show all that is known of this one.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models: the built-in ones and those of SCIQUEUE_MODELS_FILE."""
+    known = registry()
+    if name is not None:
+        entry = known.get(name)
+        if as_json:
+            print_json(_as_data(entry))
+        else:
+            _print_model(entry)
+        return
+    entries = sorted(known, key=lambda entry: (entry.task.value, entry.name))
+    if as_json:
+        print_json([_as_data(entry) for entry in entries])
+        return
+    # No revisions here: those of models in folders or on a hub take a while to find out.
+    rows = [
+        (entry.name, entry.task.value, "yes" if entry.default else "", entry.licence, entry.description)
+        for entry in entries
+    ]
+    display.console().print(display.records(["model", "task", "default", "licence", "description"], rows))
+
+
+def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
+    """The revision that a job would pin now, or why the model cannot be used."""
+    try:
+        return revision_of(entry), None
+    except SciqueueError as fault:
+        return None, str(fault)
+
+
+def _as_data(entry: ModelEntry) -> dict[str, Any]:
+    revision, fault = _revision(entry)
+    return entry.model_dump(mode="json") | {"revision": revision, "unavailable": fault}
+
+
+def _print_model(entry: ModelEntry) -> None:
+    console = display.console()
+    revision, fault = _revision(entry)
+    limits = entry.limits
+    source = {name: value for name, value in entry.weights if value and name != "sha256"}
+    about: dict[str, Any] = {
+        "model": Text.assemble((entry.name, "bold"), "  (default)" if entry.default else ""),
+        "description": entry.description,
+        "task": f"{entry.task.value}, engine {entry.engine.value}, {entry.precision}",
+        "revision": revision or Text(fault or "", style="yellow"),
+        "weights": ", ".join(f"{name} {value}" for name, value in source.items()),
+        "licence": entry.licence,
+        "parameters": ", ".join(f"{name}={value}" for name, value in entry.parameters.items()),
+        "batch": f"up to {limits.batch_rows:,} rows, {limits.batch_size:,} characters",
+        "micro-batch": f"up to {limits.max_rows:,} rows, {limits.token_budget:,} padded tokens",
+        "longest row": f"{limits.max_tokens:,} tokens, {limits.row_seconds:g} s",
+    }
+    console.print(display.fields({name: value for name, value in about.items() if value}))
+    if entry.endpoints:
+        rows = [(one.name, one.kind, one.units, one.description) for one in entry.endpoints]
+        console.print()
+        console.print(display.records(["endpoint", "kind", "units", "description"], rows))

@@ -1,0 +1,41 @@
+"""The demo's two corpora, read from installed packages without importing them: nothing of theirs is kept here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from schemas.errors import ConfigurationError
+from schemas.items import Molecule, Paper, Record, Section
+
+
+def approved_drugs() -> Iterator[Record]:
+    """The drugs of DrugBank's approved set that ADMET-AI ships: SMILES, name and DrugBank id (MIT licence)."""
+    with _file_of("admet-ai", "admet_ai/resources/data/drugbank_approved.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            yield Record(Molecule(row["smiles"]), custom_id=row["id"], columns={"name": row["name"]})
+
+
+def aclsum_papers() -> Iterator[Record]:
+    """ACLSum's test papers, introduction and conclusion (MIT licence); their abstracts stay out of the input."""
+    with _file_of("aclsum", "aclsum/dataset/test.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            paper = json.loads(line)
+            sections = tuple(
+                Section(title.capitalize(), (" ".join(paper["sentences"][title]),))
+                for title in ("introduction", "conclusion")
+            )
+            yield Record(Paper(paper["title"], sections, identifiers={"acl": paper["id"]}), custom_id=paper["id"])
+
+
+def _file_of(package: str, name: str) -> Path:
+    try:
+        path = Path(str(distribution(package).locate_file(name)))
+    except PackageNotFoundError as fault:
+        raise ConfigurationError(f"the demo needs the package {package}: 'make demo' installs it") from fault
+    if not path.exists():
+        raise ConfigurationError(f"the package {package} holds no {name}; 'make demo' installs the right version")
+    return path

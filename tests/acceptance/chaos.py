@@ -1,0 +1,209 @@
+"""Kill every kind of process at random instants of a job, and count the rows: `make chaos`.
+
+For each victim a job runs with real processes while the victim is killed (-9), again and again, at seeded random
+instants. The job must end by itself, with every row's outcome right and there once. "Work went on" is the first
+completion of a batch that was claimed after the kill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import statistics
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from schemas.errors import ServerUnavailable
+from schemas.ledger import progress
+from tests.acceptance.lab import Lab, lab, until
+
+ROWS = 20_000
+BATCH_ROWS = 64
+NS_PER_TOKEN = 60_000  # slow enough that a job lasts for many kills
+LONGEST_PAUSE = 3.0  # seconds between work going on and the next kill
+MODEL = "fake-predict"
+
+
+def kill_worker(site: Lab) -> None:
+    """A worker process, as a segmentation fault or the kernel's memory killer would end it."""
+    _kill(site.workers()[0])
+
+
+def kill_dispatcher(site: Lab) -> None:
+    """The dispatcher that leads."""
+    _kill(site.processes("dispatch")[0])
+
+
+def kill_broker(site: Lab) -> None:
+    """The Redis-compatible server; it keeps nothing on disk, so its data go with it."""
+    _kill(site.servers.broker.process())
+
+
+def kill_postgres(site: Lab) -> None:
+    """PostgreSQL's postmaster."""
+    _kill(site.servers.postgres.process())
+
+
+def pause_worker(site: Lab) -> None:
+    """A worker that hangs beyond its lease and then goes on as if nothing had happened."""
+    worker = site.workers()[0]
+    worker.send_signal(signal.SIGSTOP)
+    time.sleep(site.settings.lease_seconds + 2.0)
+    worker.send_signal(signal.SIGCONT)
+
+
+VICTIMS: dict[str, Callable[[Lab], None]] = {
+    "worker": kill_worker,
+    "broker": kill_broker,
+    "dispatcher": kill_dispatcher,
+    "postgres": kill_postgres,
+    "paused worker": pause_worker,
+}
+
+
+@dataclass
+class Verdict:
+    """What one victim's run showed."""
+
+    victim: str
+    instants: int = 0
+    jobs: int = 0
+    rows: int = 0
+    missing: int = 0
+    doubled: int = 0
+    wrong: int = 0
+    failed: int = 0
+    recoveries: list[float] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not (self.missing or self.doubled or self.wrong or self.failed)
+
+    def __str__(self) -> str:
+        median, worst = statistics.median(self.recoveries), max(self.recoveries)
+        return (
+            f"{self.victim:14} {self.instants:3} instants, {self.jobs} jobs of {ROWS:,} rows: {self.missing} missing, "
+            f"{self.doubled} doubled, {self.wrong} wrong, {self.failed} failed; work went on after "
+            f"{median:.1f} s (median), {worst:.1f} s (worst)   {'ok' if self.ok else 'SHORT'}"
+        )
+
+
+def run(victim: str, instants: int, seed: int, rows: int = ROWS) -> Verdict:
+    """Kill one kind of process `instants` times while jobs run, then count."""
+    chance = random.Random(f"{victim} {seed}")
+    verdict = Verdict(victim)
+    with lab(device="cpu,cpu", slots="4") as site:
+        source = site.home / "molecules.smi"
+        smiles = write_molecules(source, rows, chance)
+        job = _submit(site, source)
+        verdict.jobs = 1
+        until(lambda: _done(site, job) > 0, 60.0)
+        while verdict.instants < instants:
+            time.sleep(chance.uniform(0.0, LONGEST_PAUSE))
+            if _ended(site, job):  # this one lived too short a life for all instants
+                _count(site, job, smiles, verdict)
+                job = _submit(site, source)
+                verdict.jobs += 1
+                until(lambda job=job: _done(site, job) > 0, 60.0)
+            before = _now(site)
+            VICTIMS[victim](site)
+            verdict.instants += 1
+            verdict.recoveries.append(until(lambda at=before, job=job: _went_on(site, job, at), 120.0))
+        site.wait(job, 1200.0)
+        _count(site, job, smiles, verdict)
+    return verdict
+
+
+def write_molecules(path: Path, rows: int, chance: random.Random) -> list[str]:
+    """A file of different made-up chains, as the fake engine needs no chemistry."""
+    smiles = ["".join(chance.choices("CNOS", k=chance.randint(5, 60))) for _ in range(rows)]
+    path.write_text("".join(f"{one} m{row}\n" for row, one in enumerate(smiles)))
+    return smiles
+
+
+def checksum(smiles: str) -> float:
+    """What the fake engine must answer for a molecule."""
+    return (zlib.crc32(smiles.encode()) >> 8) / 2**24
+
+
+def _submit(site: Lab, source: Path) -> int:
+    site.command(
+        *("submit", str(source), "--task", "predict", "--model", MODEL, "--batch-rows", str(BATCH_ROWS)),
+        *("--param", f"ns_per_token={NS_PER_TOKEN}", "--again"),
+    )
+    return int(site.query("SELECT max(id) AS id FROM sciqueue.jobs")[0]["id"])
+
+
+def _kill(process: psutil.Process | None) -> None:
+    assert process is not None, "the victim does not run"
+    process.kill()
+
+
+def _now(site: Lab) -> float:
+    return float(site.query("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")[0]["now"])
+
+
+def _went_on(site: Lab, job: int, since: float) -> float | None:
+    """Seconds from `since` to the first completion of a batch claimed after it, or to the job's end."""
+    try:
+        row = site.query(
+            "SELECT extract(epoch FROM min(finished_at))::float8 - %s AS seconds FROM sciqueue.batches "
+            "WHERE job_id = %s AND state = 'done' AND started_at > to_timestamp(%s)",
+            *(since, job, since),
+        )[0]
+        if row["seconds"] is None and _ended(site, job):
+            return _now(site) - since
+    except ServerUnavailable:
+        return None
+    return row["seconds"]
+
+
+def _done(site: Lab, job: int) -> int:
+    with site.database() as database:
+        return progress.of_job(database, job).done
+
+
+def _ended(site: Lab, job: int) -> bool:
+    with site.database() as database:
+        return progress.of_job(database, job).ended
+
+
+def _count(site: Lab, job: int, smiles: list[str], verdict: Verdict) -> None:
+    """Compare the table with the input, row by row, and the tallies with the table."""
+    rows = site.query(
+        'SELECT row, "values"[1]::float8 AS value, error_code FROM sciqueue.predictions WHERE job_id = %s ORDER BY row', job
+    )
+    seen = [row["row"] for row in rows]
+    verdict.rows += len(smiles)
+    verdict.missing += len(set(range(len(smiles))) - set(seen))
+    verdict.doubled += len(seen) - len(set(seen))
+    verdict.failed += sum(row["error_code"] is not None for row in rows)
+    verdict.wrong += sum(row["value"] != checksum(smiles[row["row"]]) for row in rows if row["error_code"] is None)
+    with site.database() as database:
+        standing = progress.of_job(database, job)
+    verdict.wrong += abs(standing.done - len(seen))
+
+
+def main() -> None:
+    """Run all victims and say how it went; exit code 1 if a row was lost, doubled or wrong."""
+    arguments = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    arguments.add_argument("--instants", type=int, default=30, help="kills of each kind")
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--victim", choices=VICTIMS, action="append", help="only this kind; may be repeated")
+    options = arguments.parse_args()
+    verdicts = []
+    for victim in options.victim or VICTIMS:
+        verdicts.append(run(victim, options.instants, options.seed))
+        print(verdicts[-1], flush=True)
+    sys.exit(0 if all(verdict.ok for verdict in verdicts) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A whole sciqueue of its own, with real processes, for tests that kill them: servers, dispatcher, workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from producer.servers.embedded import EmbeddedServers
+from producer.stack import StackFile
+from schemas.database import Database
+from schemas.endpoints import find_servers
+from schemas.ledger import progress
+from schemas.ledger.progress import JobProgress
+from schemas.settings import Settings
+
+SCIQUEUE = (sys.executable, "-m", "schemas.command")
+
+
+class Lab:
+    """One home folder and what runs for it."""
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self.home = home
+        self.environment = {**os.environ, "SCIQUEUE_HOME": str(home), "SCIQUEUE_FLOWER_AUTH": "off"}
+        self.environment |= {f"SCIQUEUE_{name.upper()}": value for name, value in settings.items()}
+        self.settings = Settings(home=home, **settings)
+        self.servers = EmbeddedServers(home)
+
+    def command(self, *arguments: str, check: bool = True, timeout: float = 600.0) -> subprocess.CompletedProcess[str]:
+        """Run a `sciqueue` command to its end."""
+        return subprocess.run(
+            [*SCIQUEUE, *arguments],
+            env=self.environment,
+            check=check,
+            timeout=timeout,
+            text=True,
+            capture_output=True,
+        )
+
+    def database(self) -> Database:
+        return Database(find_servers(self.settings).database_url, size=2, timeout=60.0)
+
+    def stack(self) -> psutil.Process:
+        info = StackFile(self.settings).running()
+        assert info is not None, "the stack does not run"
+        return psutil.Process(info.pid)
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """The stack's descendants whose command line holds these words, oldest first."""
+        found = []
+        for process in self.stack().children(recursive=True):
+            try:
+                if words in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return sorted(found, key=lambda process: process.create_time())
+
+    def workers(self) -> list[psutil.Process]:
+        return self.processes("workers.process")
+
+    def wait(self, job: int, seconds: float) -> JobProgress:
+        """Wait until a job has ended."""
+        with self.database() as database:
+            return until(lambda: (p := progress.of_job(database, job)).ended and p, seconds)
+
+    def query(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        with self.database() as database, database.transaction() as connection:
+            return connection.execute(query.encode(), parameters).fetchall()
+
+
+@contextmanager
+def lab(*, device: str = "cpu", **settings: str) -> Iterator[Lab]:
+    """A lab that is up; stopped and removed afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="sqlab-"))
+    made = Lab(home, **settings)
+    try:
+        made.command("up", "--device", device)
+        yield made
+    except BaseException:
+        for log in sorted((home / "logs").glob("*.log")):
+            print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
+        raise
+    finally:
+        made.command("down", check=False)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def until(ready: Callable[[], Any], seconds: float, poll: float = 0.05) -> Any:
+    """Wait for a true answer and return it."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ready()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(poll)
+    return answer

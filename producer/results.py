@@ -138,7 +138,8 @@ def _layout(database: Database, job: int, values_only: bool) -> _Layout:
             raise NotFound(f"no job {job}; 'sciqueue jobs' lists those there are")
         given = connection.execute(
             "SELECT name FROM items, json_object_keys(columns) WITH ORDINALITY AS given (name, place) "
-            "WHERE corpus_id = %s AND row < %s AND columns IS NOT NULL GROUP BY name ORDER BY min(ARRAY[row, place])",
+            "WHERE corpus_id = %s AND row < %s AND columns IS NOT NULL "
+            "GROUP BY name ORDER BY min(row * 1048576 + place)",
             (row["corpus_id"], row["loaded"]),
         ).fetchall()
     task = Task(row["task"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from schemas.errors import ServerUnavailable
+
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # each failed try; `ServerUnavailable` says it once
 
 Connection = psycopg.Connection[dict[str, Any]]
 

@@ -131,7 +131,7 @@ def load_registry(own_file: Path | None = None) -> Registry:
             described = tomllib.loads(file.read_text("utf-8"))
         except OSError as fault:
             raise ConfigurationError(f"cannot read the model registry {file}: {fault.strerror}") from fault
-        except tomllib.TOMLDecodeError as fault:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
             raise ConfigurationError(f"{file} is no valid TOML: {fault}") from fault
         for name, fields in described.items():
             try:

@@ -10,16 +10,24 @@ from psycopg import sql
 from schemas.database import Connection
 
 
+_FIXED = ("job_id", "row", "custom_id", "smiles", "standardized", "inchikey")
+
+
 def wide_view_name(model: str) -> str:
     """The view that unfolds a model's predictions to one column an endpoint: `predictions_<model>`."""
     return "predictions_" + re.sub(r"[^a-z0-9]+", "_", model.lower())
+
+
+def _column_of(endpoint: str) -> str:
+    """An endpoint's column; one that is named like a column that every such view has gets a suffix."""
+    return f"{endpoint}_value" if endpoint in _FIXED else endpoint
 
 
 def create_wide_view(connection: Connection, model: str, endpoints: Sequence[str]) -> None:
     """Make the view for a model whose endpoints are these; a later revision with other endpoints replaces it."""
     view = sql.Identifier("analysis", wide_view_name(model))
     columns = sql.SQL(", ").join(
-        sql.SQL('p."values"[{}] AS {}').format(sql.Literal(place), sql.Identifier(name))
+        sql.SQL('p."values"[{}] AS {}').format(sql.Literal(place), sql.Identifier(_column_of(name)))
         for place, name in enumerate(endpoints, start=1)
     )
     connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))

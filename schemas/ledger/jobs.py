@@ -35,22 +35,18 @@ _COMPLETE = (
 
 def pin_model(database: Database, entry: ModelEntry, revision: str) -> int:
     """Record a model as it is now, and return its id. The same name and revision is the same model."""
+    endpoints = [endpoint.name for endpoint in entry.endpoints]
     with database.transaction() as connection:
-        endpoints = [endpoint.name for endpoint in entry.endpoints]
-        new = connection.execute(
+        # What decides the numbers is in the revision; limits and the like may have been tuned since.
+        pinned = connection.execute(
             "INSERT INTO models (name, revision, task, entry, endpoints) VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT (name, revision) DO NOTHING RETURNING id",
+            "ON CONFLICT (name, revision) DO UPDATE SET entry = EXCLUDED.entry RETURNING id, xmax = 0 AS new",
             (entry.name, revision, entry.task.value, Jsonb(entry.model_dump(mode="json")), endpoints),
         ).fetchone()
-        if new is not None:
-            if endpoints:
-                create_wide_view(connection, entry.name, endpoints)
-            return int(new["id"])
-        known = connection.execute(
-            "SELECT id FROM models WHERE name = %s AND revision = %s", (entry.name, revision)
-        ).fetchone()
-    assert known is not None  # noqa: S101 - models are never deleted
-    return int(known["id"])
+        assert pinned is not None  # noqa: S101 - INSERT … RETURNING gives a row or raises
+        if pinned["new"] and endpoints:
+            create_wide_view(connection, entry.name, endpoints)
+    return int(pinned["id"])
 
 
 def open_job(

@@ -178,7 +178,8 @@ def _ended(site: Lab, job: int) -> bool:
 def _count(site: Lab, job: int, smiles: list[str], verdict: Verdict) -> None:
     """Compare the table with the input, row by row, and the tallies with the table."""
     rows = site.query(
-        'SELECT row, "values"[1]::float8 AS value, error_code FROM sciqueue.predictions WHERE job_id = %s ORDER BY row', job
+        'SELECT row, "values"[1]::float8 AS value, error_code FROM sciqueue.predictions WHERE job_id = %s ORDER BY row',
+        job,
     )
     seen = [row["row"] for row in rows]
     verdict.rows += len(smiles)

@@ -1,0 +1,116 @@
+"""`up`, `down`, Flower, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from producer.stack import StackFile
+from tests.acceptance.lab import Lab, lab, until
+
+pytestmark = pytest.mark.slow
+
+
+def test_up_is_safe_to_repeat_and_down_leaves_nothing_running(tmp_path: Path) -> None:
+    with lab() as site:
+        stack = site.stack()
+        site.command("up")
+        assert site.stack().pid == stack.pid
+        assert site.command("doctor").returncode == 0
+        family = [stack, *stack.children(recursive=True), *_servers(site)]
+        site.command("down")
+        until(lambda: not any(process.is_running() for process in family), 10.0)
+        assert "nothing was running" in site.command("down").stdout
+
+
+def test_a_killed_stack_takes_its_processes_along_and_up_starts_again() -> None:
+    with lab() as site:
+        source = site.home / "few.smi"
+        source.write_text("CCO a\nCCN b\n")
+        first = _predict(site, source)
+        children = site.stack().children(recursive=True)
+        site.stack().kill()
+        until(lambda: not any(child.is_running() for child in children), 40.0)
+        assert StackFile(site.settings).running() is None
+        site.command("up")
+        assert site.wait(_predict(site, source, "--again"), 60.0).succeeded == 2
+        assert site.wait(first, 1.0).succeeded == 2  # found again after the restart
+
+
+def test_flower_asks_for_its_password_and_shows_workers_and_tasks_by_name() -> None:
+    with lab(flower_auth="watcher:secret") as site:
+        info = StackFile(site.settings).running()
+        assert info is not None
+        source = site.home / "few.smi"
+        source.write_text("CCO a\nCCN b\n")
+        job = _predict(site, source)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(info.flower_url + "/api/workers")
+        workers = until(lambda: _flower(info.flower_url, "/api/workers?refresh=1"), 20.0)
+        assert [name.partition("@")[0] for name in workers] == ["cpu0"]
+        tasks = until(lambda: _flower(info.flower_url, "/api/tasks"), 20.0)
+        shown = next(iter(tasks.values()))
+        assert shown["name"] == "predict fake-predict"
+        assert shown["kwargs"] == f"job {job}, batch 1, 2 rows"
+        command_lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if _readable(process)]
+        assert not any("watcher:secret" in line for line in command_lines)
+
+
+def test_a_row_that_kills_the_process_fails_alone_and_its_neighbours_complete() -> None:
+    with lab(lease_seconds="2") as site:
+        source = site.home / "poison.smi"
+        source.write_text("".join(f"{'C' * (row + 1)} m{row}\n" for row in range(16)))
+        job = _predict(site, source, "--param", "crash=CCCCC", wait=False)
+        standing = site.wait(job, 200.0)
+        assert (standing.succeeded, standing.failed) == (15, 1)
+        failures = site.query("SELECT row, error_code FROM analysis.failures WHERE job_id = %s", job)
+        assert failures == [{"row": 4, "error_code": "worker_crash"}]
+
+
+def test_a_stopping_worker_hands_back_what_it_cannot_finish() -> None:
+    with lab(drain_seconds="1") as site:
+        source = site.home / "slow.smi"
+        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
+        job = _predict(site, source, "--batch-rows", "200", "--param", "ns_per_token=1000000", wait=False)
+        until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'running'"), 20.0)
+        began = time.monotonic()
+        site.command("down")
+        assert time.monotonic() - began < 20.0
+        site.servers.start_postgres()
+        states = site.query("SELECT state, crashes FROM sciqueue.batches WHERE job_id = %s", job)
+        assert {row["state"] for row in states} <= {"pending", "queued", "done"}
+        assert all(row["crashes"] == 0 for row in states)  # nobody is blamed for a stop
+
+
+def _predict(site: Lab, source: Path, *options: str, wait: bool = True) -> int:
+    told = site.command("submit", str(source), "--task", "predict", "--model", "fake-predict", "--json", *options)
+    job = int(json.loads(told.stdout)["job"])
+    if wait:
+        site.wait(job, 60.0)
+    return job
+
+
+def _servers(site: Lab) -> list[psutil.Process]:
+    return [process for process in (site.servers.postgres.process(), site.servers.broker.process()) if process]
+
+
+def _flower(url: str, path: str) -> dict[str, dict[str, str]]:
+    request = urllib.request.Request(url + path)
+    request.add_header("Authorization", "Basic " + base64.b64encode(b"watcher:secret").decode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, dict[str, str]] = json.load(answer)
+    return found
+
+
+def _readable(process: psutil.Process) -> bool:
+    try:
+        return bool(process.cmdline())
+    except psutil.Error:
+        return False

@@ -9,7 +9,6 @@ from psycopg import sql
 
 from schemas.database import Connection
 
-
 _FIXED = ("job_id", "row", "custom_id", "smiles", "standardized", "inchikey")
 
 

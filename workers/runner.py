@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 from schemas.database import Database
-from schemas.errors import ModelUnavailable, RowError, ServerUnavailable, StaleFence
+from schemas.errors import ModelUnavailable, RowError, ServerUnavailable, StaleFence, UsageError
 from schemas.items import Item, Rejected
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
@@ -51,7 +51,7 @@ class Runner:
             return "refused"
         try:
             outcomes = self._compute(batch)
-        except ModelUnavailable as fault:
+        except (ModelUnavailable, UsageError) as fault:  # would fail every row alike: mend it, then resume
             jobs.pause(self._database, batch.job, str(fault))
             claims.release(self._database, batch)
             verdict = "paused its job"
@@ -137,6 +137,8 @@ def _prepare_item(engine: Engine, item: Item, batch: ClaimedBatch) -> Sequence[P
         return _failures(item, item.content.code, item.content.message, batch.samples)
     try:
         prepared = engine.prepare(item, batch.parameters)
+    except UsageError:  # the job's parameters, not this row
+        raise
     except Exception as fault:  # an engine's own mistake costs this row, not the batch
         log.exception("row %d of job %d could not be prepared", item.row, batch.job)
         return _failures(item, RowError.ENGINE, f"{type(fault).__name__}: {fault}", batch.samples)

@@ -62,8 +62,8 @@ def spans(text: str) -> list[tuple[int, int]]:
     start = len(body) - len(body.lstrip())
     candidates = sorted([*_BREAK.finditer(body), *_END.finditer(body)], key=lambda match: match.end())
     for match in candidates:
-        if match.end() > start and match.start("space") > start and _closes(body, start, match):
-            found.append((start, match.start("space")))
+        if match.start("space") > start and _closes(body, start, match):
+            found.append((start, start + len(body[start : match.start("space")].rstrip())))
             start = match.end()
     if start < len(body):
         found.append((start, len(body)))
@@ -109,7 +109,9 @@ def _carries_stop(said: str, head: str) -> bool:
 def _is_initial(word: str) -> bool:
     """Whether this is a person's or a genus' initial ("J", "J.-P", "E"), which a surname or a species follows."""
     letters = word.replace(".", "").replace("-", "")
-    return (len(letters) == 1 and letters.isalpha() and letters != "I") or (len(letters) == 2 and "." in word)
+    if not letters.isalpha():
+        return False
+    return (len(letters) == 1 and letters != "I") or (len(letters) == 2 and "." in word)
 
 
 def _inside_brackets(text: str, start: int, match: re.Match[str]) -> bool:

@@ -1,0 +1,270 @@
+"""One contract for the fake and the real engines: `workers/engines/contract.py`, as the batcher relies on it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from schemas.errors import RowError
+from schemas.items import Content, Item, Molecule, Paper, Prompt, Section, Task
+from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
+from schemas.registry import EngineKind, Limits, ModelEntry, Weights, load_registry
+from tests.checkpoints import make_smiles_checkpoint
+from workers.batcher import Batcher
+from workers.engines.contract import Engine, Prepared
+from workers.engines.load import load_engine
+
+SMILES = [
+    "CCO",
+    "c1ccccc1",
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "C1CCCCC1",
+    "O=C(O)c1ccccc1O",
+    "CCN(CC)CC",
+    "ClC(Cl)Cl",
+    "BrCCBr",
+    "CC(=O)Nc1ccc(O)cc1",
+    "NCCc1ccc(O)c(O)c1",
+    "C#N",
+    "OCC(O)CO",
+    "c1ccc2ccccc2c1",
+    "CCCCCCCCCCCCCCCC(=O)O",
+    "FC(F)(F)c1ccccc1",
+    "N[C@@H](C)C(=O)O",
+    "CS(C)=O",
+    "c1ccncc1",
+    "C1COCCO1",
+    "CC(C)=O",
+    "Oc1ccccc1",
+    "CCOC(=O)C",
+]
+TOPICS = [
+    "the enzyme",
+    "a catalyst",
+    "this polymer",
+    "our model",
+    "the receptor",
+    "each solvent",
+    "the crystal",
+    "one mutant",
+]
+FINDINGS = [
+    "lowers the barrier",
+    "binds two ions",
+    "folds within hours",
+    "melts near room temperature",
+    "fails in water",
+]
+OUTCOMES = {Task.PREDICT: Prediction, Task.SUMMARIZE: Summary, Task.GENERATE: Generation}
+
+
+def paper(number: int) -> Paper:
+    """A paper of 4 to 7 sentences; no two papers are alike."""
+    draw = random.Random(number)
+    sentences = [
+        f"In trial {number}.{place} {draw.choice(TOPICS)} {draw.choice(FINDINGS)} near {draw.choice(TOPICS)}."
+        for place in range(4 + number % 4)
+    ]
+    half = len(sentences) // 2
+    return Paper(
+        title=f"On {draw.choice(TOPICS)}",
+        sections=(Section("Methods", (" ".join(sentences[:half]),)), Section("Results", (" ".join(sentences[half:]),))),
+    )
+
+
+CONTENTS: dict[Task, list[Content]] = {
+    Task.PREDICT: [Molecule(smiles) for smiles in SMILES],
+    Task.SUMMARIZE: [paper(number) for number in range(24)],
+    Task.GENERATE: [Prompt() for _ in range(8)],
+}
+PARAMETERS: dict[Task, dict[str, Any]] = {
+    Task.PREDICT: {},
+    Task.SUMMARIZE: {},
+    Task.GENERATE: {"samples": 3, "seed": 5},
+}
+
+BAD: list[Content] = [
+    Molecule(""),
+    Molecule("not a molecule"),
+    Molecule("C1CC("),
+    Molecule("\x00"),
+    Molecule("C" * 20_000),
+    Paper("", ()),
+    Paper("Only a title", (Section("", ()), Section("Empty", ("", "  ")))),
+    Paper("\x00", (Section("\x00", ("\x00 \ufffd.",)),)),
+    Prompt("no scaffold ("),
+]
+
+
+def registered(name: str) -> Callable[[Path], ModelEntry]:
+    return lambda folder: load_registry().get(name)
+
+
+def small_language_model(folder: Path) -> ModelEntry:
+    """A checkpoint of a real architecture with random weights: no trained one can be had from a package."""
+    checkpoint = make_smiles_checkpoint(folder, seed=1)
+    return ModelEntry(
+        name="small-causal",
+        task=Task.GENERATE,
+        engine=EngineKind.CAUSAL,
+        weights=Weights(path=checkpoint),
+        limits=Limits(batch_rows=64, batch_size=10_000, token_budget=4096, max_rows=64, max_tokens=128),
+        parameters={"max_new_tokens": 16},
+    )
+
+
+MODELS: dict[str, Callable[[Path], ModelEntry]] = {
+    "fake-predict": registered("fake-predict"),
+    "fake-summarize": registered("fake-summarize"),
+    "fake-generate": registered("fake-generate"),
+    "admet-ai": registered("admet-ai"),
+    "minilm-extractive": registered("minilm-extractive"),
+    "small-causal": small_language_model,
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    torch.set_num_threads(1)  # micro-batches this small only lose by sharing cores
+    return load_engine(MODELS[request.param](tmp_path_factory.mktemp(request.param)), "cpu")
+
+
+def parameters(entry: ModelEntry) -> dict[str, Any]:
+    """As the runner merges them."""
+    return entry.parameters | PARAMETERS[entry.task]
+
+
+@pytest.fixture(scope="module")
+def units(engine: Engine) -> list[Prepared]:
+    made = [
+        unit
+        for row, content in enumerate(CONTENTS[engine.entry.task])
+        for unit in engine.prepare(Item(row, content), parameters(engine.entry))
+    ]
+    assert all(isinstance(unit, Prepared) for unit in made)
+    assert len(made) == 24
+    return made
+
+
+@pytest.fixture(scope="module")
+def together(engine: Engine, units: list[Prepared]) -> list[Outcome]:
+    return list(engine.run(units))
+
+
+# A percentile is a rank: a change in the last digit of a value may move it by one reference molecule in thousands.
+TOLERANCE = {"percentile": 0.1}
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The plain values inside an outcome, in order, each with its field's name."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from leaves(getattr(value, field.name), field.name)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        yield "length", len(value)
+        for part in value:
+            yield from leaves(part, name)
+    else:
+        yield name, value
+
+
+def assert_same(found: Sequence[Outcome], expected: Sequence[Outcome]) -> None:
+    """Numbers within 1e-4, everything else exactly."""
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert type(ours) is type(theirs)
+        for (name, one), (_, other) in zip(leaves(ours), leaves(theirs), strict=True):
+            if isinstance(one, float):
+                assert one == pytest.approx(other, rel=1e-4, abs=TOLERANCE.get(name, 1e-4), nan_ok=True), name
+            else:
+                assert one == other, name
+
+
+def test_run_gives_one_outcome_of_the_tasks_kind_for_each_unit_in_order(engine, units, together):
+    assert [(out.row, getattr(out, "sample", 0)) for out in together] == [(unit.row, unit.sample) for unit in units]
+    assert {type(out) for out in together} == {OUTCOMES[engine.entry.task]}
+
+
+def test_predictions_have_a_value_for_each_endpoint(engine, together):
+    for out in together:
+        if isinstance(out, Prediction):
+            assert len(out.values) == len(out.spread) == len(out.percentile) == len(engine.entry.endpoints) > 0
+
+
+def test_units_tell_their_length(units):
+    assert all(unit.tokens >= 1 for unit in units)
+    assert len({unit.tokens for unit in units}) > 1 or units[0].sample != units[1].sample
+
+
+def test_an_outcome_is_the_same_alone(engine, units, together):
+    assert_same([engine.run([unit])[0] for unit in units], together)
+
+
+def test_an_outcome_is_the_same_in_whatever_batch_and_order(engine, units, together):
+    draw = random.Random(0)
+    for _ in range(2):
+        order = draw.sample(range(len(units)), len(units))
+        found: dict[int, Outcome] = {}
+        start = 0
+        while start < len(order):
+            part = order[start : start + draw.randint(1, 9)]
+            found.update(zip(part, engine.run([units[place] for place in part]), strict=True))
+            start += len(part)
+        assert_same([found[place] for place in range(len(units))], together)
+
+
+def test_preparing_again_gives_the_same_outcomes(engine, together):
+    again = [
+        unit
+        for row, content in enumerate(CONTENTS[engine.entry.task])
+        for unit in engine.prepare(Item(row, content), parameters(engine.entry))
+    ]
+    assert_same(engine.run(again), together)
+
+
+@pytest.mark.parametrize("content", BAD, ids=lambda content: repr(content)[:40])
+def test_bad_content_is_prepared_or_failed_but_never_raises(engine, content):
+    made = engine.prepare(Item(3, content), parameters(engine.entry))
+    assert made
+    assert all(part.row == 3 for part in made)
+    for part in made:
+        if isinstance(part, Failed):
+            assert part.message
+        assert isinstance(part, Failed | Prepared)
+
+
+@pytest.mark.parametrize("content", [Molecule("CCO"), paper(1), Prompt("CCO")], ids=lambda made: type(made).__name__)
+def test_content_of_another_kind_is_unsupported(engine, content):
+    if isinstance(content, type(CONTENTS[engine.entry.task][0])):
+        assert all(isinstance(unit, Prepared) for unit in engine.prepare(Item(0, content), parameters(engine.entry)))
+    else:
+        (failed,) = engine.prepare(Item(0, content), parameters(engine.entry))
+        assert isinstance(failed, Failed)
+        assert failed.code is RowError.UNSUPPORTED
+
+
+def test_empty_content_is_a_failure_except_for_a_free_prompt(engine):
+    empty: Content = {Task.PREDICT: Molecule(""), Task.SUMMARIZE: Paper("", ()), Task.GENERATE: Prompt("")}[
+        engine.entry.task
+    ]
+    made = engine.prepare(Item(0, empty), parameters(engine.entry))
+    assert all(isinstance(part, Prepared if isinstance(empty, Prompt) else Failed) for part in made)
+
+
+def test_through_the_batcher_the_outcomes_are_the_same(engine, units, together):
+    batcher = Batcher(engine)
+    batcher.start()
+    try:
+        tickets = [batcher.submit(units[start::3], job=start) for start in range(3)]
+        for start, ticket in enumerate(tickets):
+            assert_same(ticket.result(60), together[start::3])
+    finally:
+        batcher.stop(drain=10)

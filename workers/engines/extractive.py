@@ -1,0 +1,203 @@
+"""Extractive summaries: the sentences of a paper that lie closest to its centre, unlike each other, word for word.
+
+Sentences of all papers in a micro-batch are encoded together, sorted by length. What shares a batch moves an
+embedding by about 1e-7, which could swap two sentences of nearly equal worth; so a choice with a margin below
+`FIRM` is made again on embeddings of that paper alone, which are the same whatever the company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import ModelUnavailable, RowError
+from schemas.items import Item, Paper, Rejected
+from schemas.outcomes import Failed, Summary, SummarySentence
+from schemas.registry import ModelEntry
+from workers import papers, selection
+from workers.engines.contract import Prepared
+from workers.engines.parameters import checked
+from workers.engines.pretrained import read_model, read_tokenizer
+from workers.papers import Place
+from workers.weights import locate
+
+WINDOW = 256  # tokens of a sentence that are read; the published encoder was trained on no more
+FIRM = 1e-5  # an order of magnitude above the noise between batches in single precision
+WORDS = (8, 80)  # shorter ones are headings and fragments, longer ones run-on tables
+# Padded tokens of one forward pass: on a CPU more no longer pays and leaves the cache; a GPU wants to be filled.
+PASS_TOKENS = {"cpu": 2048, "cuda": 65536}
+
+Ids = tuple[int, ...]
+
+
+class ExtractiveParameters(BaseModel):
+    """A job's parameters. The defaults were chosen on ACLSum's training and validation papers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sentences: int = Field(default=3, ge=1, le=100, description="Sentences of a summary.")
+    include_abstract: bool = Field(default=False, description="Also pick from the abstract (section -1).")
+    relevance: float = Field(default=0.8, ge=0, le=1, description="1: closest to the centre; less: unlike each other.")
+    title_weight: float = Field(default=0.5, ge=0, description="How far the title draws the centre towards it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A paper cut and tokenized: its sentences, their token ids, the title's (None: no pull), and what was asked."""
+
+    places: tuple[Place, ...]
+    ids: tuple[Ids, ...]
+    title: Ids | None
+    coverage: float
+    parameters: ExtractiveParameters
+
+
+class ExtractiveEngine:
+    """A sentence encoder on one device. See the module's docstring; the contract says who calls what."""
+
+    def __init__(self, entry: ModelEntry, folder: Path, device: str) -> None:
+        if entry.precision != "fp32":
+            raise ModelUnavailable(
+                f"model '{entry.name}': in {entry.precision} a summary would depend on what shares its batch; use fp32"
+            )
+        self.entry = entry
+        self._device = device
+        self._model = read_model("AutoModel", folder, dtype="float32", device=device, unused=("pooler.",))
+        # The bare tokenizer, set up once: transformers' own calls change its state, which threads must not share.
+        tokenizer = read_tokenizer(folder)
+        self._pad = tokenizer.pad_token_id or 0
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(min(WINDOW, self._model.config.max_position_embeddings))
+        self._pass_tokens = PASS_TOKENS["cpu" if device == "cpu" else "cuda"]
+
+    def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
+        """Cut a paper into sentences and tokenize them: one unit, whose tokens are those of all its sentences.
+
+        Of a paper with more than the model's `max_tokens`, evenly spaced sentences are read.
+
+        Raises:
+            UsageError: a parameter is unknown or out of its range.
+        """
+        asked = checked(ExtractiveParameters, parameters)
+        paper = item.content
+        if isinstance(paper, Rejected):
+            return [Failed(item.row, paper.code, paper.message)]
+        if not isinstance(paper, Paper):
+            return [Failed(item.row, RowError.UNSUPPORTED, "this model summarizes papers")]
+        places = papers.body(paper, asked.include_abstract)
+        if not places:
+            return [Failed(item.row, RowError.EMPTY_TEXT, "no sentence outside references and the like")]
+        title = " ".join(paper.title.split()) if asked.title_weight else ""
+        encodings = self._tokenizer.encode_batch([place.text for place in places] + ([title] if title else []))
+        ids = [tuple(encoding.ids) for encoding in encodings]
+        title_ids = ids.pop() if title else None
+        kept = _within([len(tokens) for tokens in ids], self.entry.limits.max_tokens)
+        draft = Draft(
+            places=tuple(places[at] for at in kept),
+            ids=tuple(ids[at] for at in kept),
+            title=title_ids,
+            coverage=len(kept) / len(places),
+            parameters=asked,
+        )
+        return [Prepared(item.row, sum(map(len, draft.ids)), draft)]
+
+    def run(self, rows: Sequence[Prepared]) -> Sequence[Summary]:
+        """Summarize papers: one summary each, in order. Its score is the cosine to the (title-drawn) centroid."""
+        shared = self._embed(chain.from_iterable(_texts(row.data) for row in rows))
+        return [self._summarize(row, shared, alone=len(rows) == 1) for row in rows]
+
+    def _summarize(self, row: Prepared, embedded: dict[Ids, NDArray[np.float32]], alone: bool) -> Summary:
+        draft: Draft = row.data
+        firsts: dict[Ids, int] = {}  # a sentence said twice counts twice for the centre, but is chosen once
+        counts: dict[Ids, int] = {}
+        for at, tokens in enumerate(draft.ids):
+            firsts.setdefault(tokens, at)
+            counts[tokens] = counts.get(tokens, 0) + 1
+        vectors = np.stack([embedded[tokens] for tokens in firsts])
+        title = embedded[draft.title] * draft.parameters.title_weight if draft.title is not None else None
+        places = [draft.places[at] for at in firsts.values()]
+        choice = selection.choose(
+            vectors,
+            selection.guide(vectors, list(counts.values()), title),
+            _eligible(places, draft.parameters.sentences),
+            draft.parameters.sentences,
+            draft.parameters.relevance,
+        )
+        if choice.margin < FIRM and not alone:
+            return self._summarize(row, self._embed(_texts(draft)), alone=True)
+        picked = tuple(
+            SummarySentence(places[at].text, places[at].section, places[at].sentence, float(choice.scores[at]))
+            for at in choice.chosen
+        )
+        return Summary(row.row, " ".join(sentence.text for sentence in picked), picked, draft.coverage, row.tokens)
+
+    def _embed(self, texts: Any) -> dict[Ids, NDArray[np.float32]]:
+        """The unit vector of each distinct text: the mean over its tokens' last hidden states."""
+        import torch
+
+        ordered = sorted(dict.fromkeys(texts), key=len)
+        with torch.inference_mode():
+            parts = [self._forward(part) for part in _passes(ordered, self._pass_tokens)]
+            vectors = torch.cat(parts).cpu().numpy()
+        return dict(zip(ordered, vectors, strict=True))
+
+    def _forward(self, texts: Sequence[Ids]) -> Any:
+        import torch
+
+        longest = len(texts[-1])
+        ids = torch.full((len(texts), longest), self._pad)
+        mask = torch.zeros((len(texts), longest), dtype=torch.long)
+        for at, tokens in enumerate(texts):
+            ids[at, : len(tokens)] = torch.tensor(tokens)
+            mask[at, : len(tokens)] = 1
+        mask = mask.to(self._device)
+        hidden = self._model(input_ids=ids.to(self._device), attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return torch.nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+
+
+def load(entry: ModelEntry, device: str) -> ExtractiveEngine:
+    """Load a sentence encoder.
+
+    Raises:
+        ModelUnavailable: the weights are missing, changed or refused, or the entry asks for less than fp32.
+    """
+    return ExtractiveEngine(entry, locate(entry.weights), device)
+
+
+def _texts(draft: Draft) -> chain[Ids]:
+    return chain(draft.ids, () if draft.title is None else (draft.title,))
+
+
+def _eligible(places: Sequence[Place], count: int) -> list[int]:
+    """Positions of the sentences of a summary's length; of all of them where those are too few."""
+    shortest, longest = WORDS
+    fit = [at for at, place in enumerate(places) if shortest <= len(place.text.split()) <= longest]
+    return fit if len(fit) >= count else list(range(len(places)))
+
+
+def _within(lengths: Sequence[int], limit: int) -> list[int]:
+    """Evenly spaced positions, as many as hold at most `limit` tokens together, and at least one."""
+    kept = list(range(len(lengths)))
+    count = len(kept)
+    while (total := sum(lengths[at] for at in kept)) > limit and count > 1:
+        count = max(1, min(count - 1, count * limit // total))
+        kept = [step * len(lengths) // count for step in range(count)]
+    return kept
+
+
+def _passes(ordered: Sequence[Ids], limit: int) -> list[Sequence[Ids]]:
+    """Cut texts, sorted by length, into runs whose padded size stays within `limit` tokens (one text may exceed it)."""
+    cuts = [0]
+    for at, tokens in enumerate(ordered):
+        if at > cuts[-1] and (at - cuts[-1] + 1) * len(tokens) > limit:
+            cuts.append(at)
+    return [ordered[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(ordered)], strict=True)]

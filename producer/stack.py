@@ -26,7 +26,6 @@ from producer.servers.embedded import EmbeddedServers
 from producer.servers.endpoint import free_port, is_free
 from schemas.endpoints import find_servers
 from schemas.errors import SciqueueError
-from schemas.migrate import migrate
 from schemas.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -121,6 +120,8 @@ class Stack:
         """Keep everything alive until told to stop."""
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._on_signal)
+        from schemas.migrate import migrate
+
         self.start_servers()
         migrate(find_servers(self._settings).database_url)
         while not self._stop.wait(POLL):

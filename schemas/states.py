@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+TALLY_SHARDS = 8  # rows that a job's counts are spread over, so that completions do not wait for each other
+
 
 class BatchState(StrEnum):
     """Where a batch stands. `queued` means: a message with its fence was, or is about to be, published."""

@@ -31,7 +31,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 SCHEMA = "sciqueue"
-TALLY_SHARDS = 8  # rows that a job's counts are spread over, so that completions do not wait for each other
 
 metadata = MetaData(
     schema=SCHEMA,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import psycopg
 from psycopg import sql
 
 from schemas.database import Connection
 
+_LOCK = 0x5C1_0EF  # any number of our own: PostgreSQL does not let two sessions replace a view at once
 _FIXED = ("job_id", "row", "custom_id", "smiles", "standardized", "inchikey")
 
 
@@ -29,13 +31,17 @@ def create_wide_view(connection: Connection, model: str, endpoints: Sequence[str
         sql.SQL('p."values"[{}] AS {}').format(sql.Literal(place), sql.Identifier(_column_of(name)))
         for place, name in enumerate(endpoints, start=1)
     )
-    connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(view))
-    connection.execute(
-        sql.SQL(
-            "CREATE VIEW {} AS SELECT p.job_id, p.row, i.custom_id, i.smiles, p.standardized, p.inchikey, {} "
-            "FROM sciqueue.predictions p JOIN sciqueue.jobs j ON j.id = p.job_id "
-            "JOIN sciqueue.models m ON m.id = j.model_id "
-            "JOIN sciqueue.items i ON i.corpus_id = j.corpus_id AND i.row = p.row "
-            "WHERE p.error_code IS NULL AND m.name = {} AND m.endpoints = {}"
-        ).format(view, columns, sql.Literal(model), sql.Literal(list(endpoints)))
-    )
+    query = sql.SQL(
+        " VIEW {} AS SELECT p.job_id, p.row, i.custom_id, i.smiles, p.standardized, p.inchikey, {} "
+        "FROM sciqueue.predictions p JOIN sciqueue.jobs j ON j.id = p.job_id "
+        "JOIN sciqueue.models m ON m.id = j.model_id "
+        "JOIN sciqueue.items i ON i.corpus_id = j.corpus_id AND i.row = p.row "
+        "WHERE p.error_code IS NULL AND m.name = {} AND m.endpoints = {}"
+    ).format(view, columns, sql.Literal(model), sql.Literal(list(endpoints)))
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    try:
+        with connection.transaction():  # in place where the columns stay, since analysts' own views may stand on it
+            connection.execute(sql.SQL("CREATE OR REPLACE") + query)
+    except psycopg.errors.InvalidTableDefinition:
+        connection.execute(sql.SQL("DROP VIEW {}").format(view))
+        connection.execute(sql.SQL("CREATE") + query)

@@ -50,8 +50,8 @@ def demo(
             info = start(settings, device, lambda what: status.update(f"waiting for {what}"))
         console.print(f"[green]up[/green]: PostgreSQL, broker, dispatcher, worker on {device}. {flower_line(info)}")
         with open_database(settings) as database:
-            code = _run(console, database)
-        _next_steps(console, stays=keep or was_running)
+            code, exported = _run(console, database)
+        _next_steps(console, exported, stays=keep or was_running)
     finally:
         if not keep and not was_running:
             with console.status("stopping"):
@@ -60,8 +60,8 @@ def demo(
     raise typer.Exit(code)
 
 
-def _run(console: Console, database: Database) -> int:
-    """Submit both corpora, watch, and show the first results and the rates."""
+def _run(console: Console, database: Database) -> tuple[int, int]:
+    """Submit both corpora, watch, and show the first results and the rates; returns exit code and a job to export."""
     began = time.monotonic()
     molecules = _submit(database, approved_drugs(), Task.PREDICT, "demo-approved-drugs")
     papers = _submit(database, aclsum_papers(), Task.SUMMARIZE, "demo-aclsum-papers")
@@ -76,7 +76,7 @@ def _run(console: Console, database: Database) -> int:
             f"job {job}: {ended.succeeded:,} results and {ended.failed:,} failures of {ended.total:,} rows "
             f"in {took:.1f} s, {ended.total / took:,.1f} rows/s (model loading included)"
         )
-    return code
+    return code, molecules
 
 
 def _submit(database: Database, records: Iterable[Record], task: Task, name: str) -> int:
@@ -107,13 +107,13 @@ def _first(rows: Iterable[dict[str, Any]], count: int = _SHOWN) -> list[dict[str
     return [row for row, _ in zip(rows, range(count), strict=False)]
 
 
-def _next_steps(console: Console, *, stays: bool) -> None:
+def _next_steps(console: Console, job: int, *, stays: bool) -> None:
     first = [] if stays else ["sciqueue up"]
     console.print("try next:", style="bold")
     for line in (
         *first,
         "sciqueue jobs",
-        "sciqueue export 1 -o drugs.csv          # input order, one column an endpoint, failures with their reason",
+        f"sciqueue export {job} -o drugs.csv   # input order, one column an endpoint, failures with their reason",
         "sciqueue submit your.csv --task predict --watch",
         "sciqueue sql \"SELECT smiles, value FROM analysis.predictions WHERE endpoint = 'hERG' LIMIT 5\"",
         "sciqueue down",

@@ -1,4 +1,7 @@
-"""`up`, `down`, `dispatch` and `migrate`: what runs in the background, and the tables it needs."""
+"""`up`, `down`, `dispatch` and `migrate`: what runs in the background, and the tables it needs.
+
+Celery and Alembic are imported by the commands that use them, so that the others start quickly.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from producer.broker import Broker
-from producer.dispatcher import Dispatcher
 from producer.running import start, stop
 from producer.stack import StackInfo
 from schemas.command import PROCESSES, examples
 from schemas.database import Database
 from schemas.endpoints import find_database, find_servers
 from schemas.lifeline import end_with
-from schemas.migrate import migrate, newest_revision
 from schemas.settings import load_settings
 
 
@@ -67,6 +67,9 @@ def dispatch(
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
     """Run a dispatcher: it hands batches to the workers. One leads, any others stand by."""
+    from producer.broker import Broker
+    from producer.dispatcher import Dispatcher
+
     end_with(parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s dispatcher %(levelname)s: %(message)s")
     settings = load_settings()
@@ -86,6 +89,8 @@ def dispatch(
 
 def bring_up_to_date() -> None:
     """Make or update the tables and views that this version needs."""
+    from schemas.migrate import migrate, newest_revision
+
     migrate(find_database(load_settings()))
     typer.echo(f"the database is at revision {newest_revision()}")
 

@@ -12,8 +12,7 @@ from schemas.errors import Conflict, NotFound
 from schemas.items import Task
 from schemas.ledger.outcomes import table_of
 from schemas.registry import ModelEntry
-from schemas.states import JobState, Priority
-from schemas.tables import TALLY_SHARDS
+from schemas.states import TALLY_SHARDS, JobState, Priority
 from schemas.views import create_wide_view
 
 _CUT_AT_A_TIME = 20_000  # rows looked at in one transaction

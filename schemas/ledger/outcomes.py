@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from schemas.database import Connection
 from schemas.items import Task
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
-from schemas.tables import TALLY_SHARDS
+from schemas.states import TALLY_SHARDS
 
 _LONGEST_MESSAGE = 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -38,4 +39,21 @@ def sciqueue(*arguments: object, stdin: bytes = b"") -> Ended:
         except SystemExit as ended:
             code = ended.code or 0
     assert isinstance(code, int)
-    return Ended(code, out.buffer.getvalue(), err.buffer.getvalue().decode())  # type: ignore[attr-defined]
+    return Ended(code, out.buffer.getvalue(), err.buffer.getvalue().decode())
+
+
+def submitted(*arguments: object, stdin: bytes = b"") -> int:
+    """Submit, and return the job's number."""
+    ended = sciqueue("submit", *arguments, "--json", stdin=stdin)
+    assert ended.code == 0, ended.err
+    return int(json.loads(ended.out)["job"])
+
+
+def refused(ended: Ended, code: int, *said: str) -> None:
+    """Hold the command to one line on standard error, no traceback, and nothing on standard output."""
+    assert ended.code == code, ended.err
+    assert ended.out == ""
+    assert len(ended.err.splitlines()) == 1, ended.err
+    assert ended.err.startswith("sciqueue: ")
+    for part in said:
+        assert part in ended.err

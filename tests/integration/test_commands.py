@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from command_line import Ended, sciqueue
-from rich.console import Console
-from severed import Severed
-from simulated_worker import answer, generation, work_off
-from sqlalchemy.engine import make_url
+from command_line import refused, sciqueue, submitted
+from simulated_worker import answer, work_off
 
-from producer.display import Standing
-from producer.watching import follow, view_on
 from schemas.database import Database
-from schemas.errors import ServerUnavailable
 from schemas.items import Task
-from schemas.ledger import corpora, jobs, progress
-from schemas.states import JobState
+from schemas.ledger import corpora, progress
 
 NOWHERE = "postgresql://sciqueue@127.0.0.1:1/sciqueue"
 
 
-@pytest.fixture(autouse=True)
-def _environment(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCIQUEUE_DATABASE_URL", database_url)
-    monkeypatch.setenv("SCIQUEUE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("SCIQUEUE_MODELS_FILE", raising=False)
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
-    """Four molecules; one has no SMILES, one fails on the worker."""
-    file = tmp_path / "library.csv"
-    file.write_text("id,smiles,note\na,CCO,first\nb,bad1,second\nc,,third\nd,CC,fourth\n")
-    return file
-
-
-def submitted(*arguments: object, stdin: bytes = b"") -> int:
-    ended = sciqueue("submit", *arguments, "--json", stdin=stdin)
-    assert ended.code == 0, ended.err
-    return int(json.loads(ended.out)["job"])
-
-
-def refused(ended: Ended, code: int, *said: str) -> None:
-    """One line on standard error, no traceback, nothing on standard output."""
-    assert ended.code == code, ended.err
-    assert ended.out == ""
-    assert len(ended.err.splitlines()) == 1, ended.err
-    assert ended.err.startswith("sciqueue: ")
-    for part in said:
-        assert part in ended.err
+pytestmark = pytest.mark.usefixtures("command_settings")
 
 
 # submit
@@ -232,6 +194,17 @@ def test_status_names_the_workers_or_their_lack(library: Path, database: Databas
     assert "cuda0@lab (0 of 8 slots busy)" in sciqueue("status", job).out
 
 
+def test_a_growing_corpus_shows_as_loading(database: Database) -> None:
+    submitted("--model", "fake-generate", "--count", 3)
+    with database.transaction() as connection:
+        connection.execute("UPDATE corpora SET sealed_at = NULL")
+    assert "loading" in sciqueue("jobs").out
+    assert "still loading" in sciqueue("status", 1).out
+    found = corpora.find(database, "free-3")
+    assert found is not None
+    assert not found.sealed
+
+
 def test_models_are_listed_and_one_is_shown_with_its_endpoints() -> None:
     assert "fake-predict" in sciqueue("models").out
     known = {model["name"]: model for model in json.loads(sciqueue("models", "--json").out)}
@@ -284,133 +257,3 @@ def test_retry_computes_the_failures_with_the_codes_asked_for(library: Path, dat
     assert "no failures that a retry could mend" in sciqueue("retry", job, "--code", "timeout").out
     assert "1 outcomes again" in sciqueue("retry", job, "--code", "invalid_smiles", "--code", "timeout").out
     assert progress.of_job(database, job).retrying == 1
-
-
-# watching
-
-
-def test_watch_ends_when_the_job_does_and_says_how(library: Path, database: Database) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    worker = threading.Timer(0.7, work_off, (database, Task.PREDICT, answer))
-    worker.start()
-    ended = sciqueue("watch", job, "--every", 0.1)
-    worker.join()
-    assert ended.code == 0
-    assert "0 of 4" in ended.out
-    assert "no worker for predict is live" in ended.out
-    assert f"job {job} is done: 2 succeeded, 2 failed" in ended.out
-
-
-def test_watch_without_a_job_watches_all_that_live(library: Path, database: Database) -> None:
-    assert "no job is running" in sciqueue("watch").out
-    submitted(library, "--model", "fake-predict")
-    submitted("--model", "fake-generate", "--count", 3)
-    worker = threading.Timer(
-        0.3, lambda: (work_off(database, Task.PREDICT, answer), work_off(database, Task.GENERATE, generation))
-    )
-    worker.start()
-    ended = sciqueue("watch")
-    worker.join()
-    assert "job 1 is done" in ended.out
-    assert "job 2 is done: 3 succeeded" in ended.out
-
-
-def test_submit_with_watch_follows_its_own_job(library: Path, database: Database) -> None:
-    def work() -> None:
-        while not work_off(database, Task.PREDICT, answer):
-            time.sleep(0.1)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    ended = sciqueue("submit", library, "--model", "fake-predict", "--watch")
-    worker.join()
-    assert ended.code == 0
-    assert "job 1 is done" in ended.out
-
-
-def test_watching_a_cancelled_job_ends_with_one(library: Path, database: Database) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    jobs.cancel(database, job)
-    ended = sciqueue("watch", job)
-    assert ended.code == 1
-    assert f"job {job} was cancelled" in ended.out
-
-
-def test_watching_ends_when_a_fault_has_paused_the_job(library: Path, database: Database) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    jobs.pause(database, job, "the weights are gone")
-    ended = sciqueue("watch", job)
-    assert ended.code == 1
-    assert f"job {job} is paused: the weights are gone; 'sciqueue resume {job}'" in ended.out
-
-
-def test_a_terminal_shows_a_bar_a_job(library: Path, database: Database) -> None:
-    submitted(library, "--model", "fake-predict")
-    work_off(database, Task.PREDICT, answer)
-    standing = progress.of_job(database, 1)
-    console = Console(file=io.StringIO(), force_terminal=True, width=80)
-    with view_on(console, every=1.0) as view:
-        view([Standing(standing, None, None, None)], "waiting for PostgreSQL (3 s)")
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    for part in ("━━━━", "4/4", "100%", "2 failed", "waiting for PostgreSQL (3 s)"):
-        assert part in shown
-
-
-def test_ctrl_c_leaves_the_job_running_and_says_so(library: Path, database: Database) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    command = [sys.executable, "-m", "schemas.command", "watch", str(job)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as watch:
-        assert watch.stdout and watch.stderr
-        assert "0 of 4" in watch.stdout.readline()
-        watch.send_signal(signal.SIGINT)
-        _, said = watch.communicate(timeout=20)
-    assert watch.returncode == 130
-    assert said == f"the work goes on without you; 'sciqueue watch {job}' follows it again\n"
-    assert progress.of_job(database, job).state is JobState.RUNNING
-
-
-@pytest.fixture
-def severed(database_url: str) -> Iterator[Severed]:
-    url = make_url(database_url)
-    assert url.host and url.port
-    with Severed(url.host, url.port) as proxy:
-        yield proxy
-
-
-def test_watching_outlives_a_short_outage(library: Path, database: Database, severed: Severed) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    notices: list[str | None] = []
-
-    def view(standings: object, notice: str | None) -> None:
-        if not notices:
-            severed.cut()
-        elif notice and severed.is_cut:
-            work_off(database, Task.PREDICT, answer)
-            severed.restore()
-        notices.append(notice)
-
-    url = make_url(database.url).set(port=severed.port).render_as_string(hide_password=False)
-    with Database(url, timeout=0.5) as far:
-        ended = follow(far, [job], view)
-    assert ended[0].state is JobState.DONE
-    assert any(notice and "waiting for PostgreSQL" in notice for notice in notices)
-    assert notices[-1] is None
-
-
-def test_watching_gives_up_on_a_long_outage(library: Path, database: Database, severed: Severed) -> None:
-    job = submitted(library, "--model", "fake-predict")
-    url = make_url(database.url).set(port=severed.port).render_as_string(hide_password=False)
-    with Database(url, timeout=0.2) as far, pytest.raises(ServerUnavailable):
-        follow(far, [job], lambda *_: severed.cut(), patience=1.0)
-
-
-def test_a_growing_corpus_shows_as_loading(database: Database) -> None:
-    submitted("--model", "fake-generate", "--count", 3)
-    with database.transaction() as connection:
-        connection.execute("UPDATE corpora SET sealed_at = NULL")
-    assert "loading" in sciqueue("jobs").out
-    assert "still loading" in sciqueue("status", 1).out
-    found = corpora.find(database, "free-3")
-    assert found is not None
-    assert not found.sealed

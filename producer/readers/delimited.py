@@ -58,9 +58,11 @@ def _read(stream: BinaryIO, kind: ContentKind, options: ReadOptions, usual: str)
         content = check_smiles(columns.pop(smiles_name), make)
         custom_id = None
         if id_name is not None:
-            custom_id = columns.pop(id_name) or None
+            # Exports have a `custom_id` of their own; under any other name the user expects to find it again.
+            custom_id = (columns.pop(id_name) if id_name == "custom_id" else columns[id_name]) or None
             if custom_id is not None and len(custom_id) > MAX_CUSTOM_ID:
                 content, custom_id = check_custom_id(custom_id) or content, None
+                columns.pop(id_name, None)
         yield Record(content, custom_id, columns or None)
 
 

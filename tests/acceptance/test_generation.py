@@ -42,7 +42,7 @@ limits = {{ batch_rows = 32, batch_size = 100000, token_budget = 8192, max_rows 
             standing = site.wait(job, 240.0)
             assert (standing.succeeded, standing.failed, standing.total) == (outcomes, 0, outcomes)
         free = site.query("SELECT row, sample, smiles, nll, seed FROM analysis.generations WHERE job_id = %s", first)
-        assert len({row["smiles"] for row in free}) > 80  # the outputs vary, so equality below says something
+        assert len({row["smiles"] for row in free}) > 50  # the outputs vary, so equality below says something
         same = site.query("SELECT row, sample, smiles FROM analysis.generations WHERE job_id = %s", again)
         by_key = {(row["row"], row["sample"]): row["smiles"] for row in free}
         assert {(row["row"], row["sample"]): row["smiles"] for row in same} == by_key

@@ -38,6 +38,7 @@ def test_a_file_is_predicted_and_given_back_in_input_order(client: Client, datab
     rows = list(job.rows())
     assert list(rows[0].items()) == [
         ("zeta", "z0"),
+        ("id", "m0"),
         ("row", "first"),
         ("a", "1"),
         ("custom_id", "m0"),

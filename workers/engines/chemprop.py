@@ -17,7 +17,7 @@ import torch
 from chemprop.data.molgraph import MolGraph
 from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
 
-from schemas.errors import ModelUnavailable
+from schemas.errors import ModelUnavailable, RowError
 from schemas.items import Item, Molecule, Rejected
 from schemas.outcomes import Failed, Prediction
 from schemas.registry import ModelEntry
@@ -67,7 +67,8 @@ class ChempropEngine:
         if isinstance(item.content, Rejected):
             return [Failed(item.row, item.content.code, item.content.message)]
         if not isinstance(item.content, Molecule):
-            raise TypeError(f"{self.entry.name} predicts on molecules, not on {type(item.content).__name__}")
+            kind = type(item.content).__name__.lower()
+            return [Failed(item.row, RowError.UNSUPPORTED, f"{self.entry.name} predicts on molecules, not on a {kind}")]
         structure = read(
             item.content.smiles,
             standardize=parameters.get("standardize", PARENT),

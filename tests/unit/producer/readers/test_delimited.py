@@ -29,7 +29,10 @@ def outcomes(records: list[Record]) -> list[str]:
 
 def test_other_columns_are_kept_as_text_and_missing_values_are_empty(tmp_path: Path) -> None:
     records = read_table(tmp_path, "y,Compound ID,smiles\n1.50,a,CCO\n,b,CC\n")
-    assert records == [Record(Molecule("CCO"), "a", {"y": "1.50"}), Record(Molecule("CC"), "b", {"y": ""})]
+    assert records == [
+        Record(Molecule("CCO"), "a", {"y": "1.50", "Compound ID": "a"}),
+        Record(Molecule("CC"), "b", {"y": "", "Compound ID": "b"}),
+    ]
 
 
 @pytest.mark.parametrize("header", ["SMILES", "Canonical_SMILES", " smiles ", "canonical smiles"])
@@ -39,7 +42,12 @@ def test_the_smiles_column_is_found_however_it_is_spelt(tmp_path: Path, header: 
 
 def test_named_columns_win_over_the_usual_ones(tmp_path: Path) -> None:
     records = read_table(tmp_path, "id,smiles,key,drug\n1,CC,k,CCO\n", smiles_column="drug", id_column="key")
-    assert records == [Record(Molecule("CCO"), "k", {"id": "1", "smiles": "CC"})]
+    assert records == [Record(Molecule("CCO"), "k", {"id": "1", "smiles": "CC", "key": "k"})]
+
+
+def test_a_column_named_custom_id_is_not_given_back_twice(tmp_path: Path) -> None:
+    records = read_table(tmp_path, "custom_id,smiles\na,CCO\n")
+    assert records == [Record(Molecule("CCO"), "a")]
 
 
 @pytest.mark.parametrize("options", [{}, {"smiles_column": "nope"}, {"smiles_column": "a", "id_column": "nope"}])

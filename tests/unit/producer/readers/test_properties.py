@@ -96,7 +96,7 @@ def test_any_bytes_after_a_header_are_rows_of_a_table_and_a_sound_row_after_them
     last = mark.join((b"CCCCC", b"last"))
     padding = b"\n" + b"\n".join([mark.join((b"N", b"0"))] * 40) + b"\n"  # past the reach of an open quote
     records = rows_of(mark.join((b"smiles", b"id")) + b"\n" + content + padding + last, ending)
-    assert records[-1] == Record(Molecule("CCCCC"), "last")
+    assert records[-1] == Record(Molecule("CCCCC"), "last", {"id": "last"})
     assert_storable(records)
 
 
@@ -146,7 +146,7 @@ def test_real_tables_are_read_whole_and_left_to_chemistry(data_dir: Path) -> Non
     assert not any(isinstance(record.content, Rejected) for record in records)
     with gzip.open(tox21, "rt") as table:
         for record, row in zip(records, csv.DictReader(table), strict=True):
-            assert record == Record(Molecule(row.pop("smiles")), row.pop("mol_id"), row)
+            assert record == Record(Molecule(row.pop("smiles")), row["mol_id"], row)
     records = list(read(delaney, kind=ContentKind.MOLECULE))
     assert len(records) == 1128
     assert records[0].custom_id == "Amigdalin"

@@ -47,8 +47,8 @@ class Dispatcher:
         """Dispatch until stopped, outliving outages of PostgreSQL and of the broker."""
         while not self.stop.is_set():
             try:
-                wait = self.tick()
-                self._sleep(wait)
+                listener = self._listen()  # before looking, so that no notice falls between look and sleep
+                self._sleep(listener, self.tick())
             except ServerUnavailable as fault:
                 log.warning("%s", fault)
                 self._led_until = 0.0
@@ -134,16 +134,19 @@ class Dispatcher:
         with self._database.transaction() as connection:
             return not dispatches.any_live(connection)
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep, but wake at once when a job is submitted or changed."""
-        if seconds < IDLE_TICK:
-            self.stop.wait(seconds)
-            return
+    def _listen(self) -> Connection:
         if self._listener is None:
             self._listener = connect(self._database.url)
             self._listener.execute("LISTEN sciqueue")
+        return self._listener
+
+    def _sleep(self, listener: Connection, seconds: float) -> None:
+        """Sleep, but when idle wake at once for a job that is submitted or changed."""
+        if seconds < IDLE_TICK:
+            self.stop.wait(seconds)
+            return
         with reachable():
-            list(self._listener.notifies(timeout=seconds, stop_after=1))
+            list(listener.notifies(timeout=seconds, stop_after=1))
 
     def _forget_listener(self) -> None:
         if self._listener is not None:

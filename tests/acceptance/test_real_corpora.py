@@ -42,8 +42,8 @@ def test_every_row_of_real_articles_and_molecules_ends_as_one_outcome(data_dir: 
         # The eight that RDKit cannot read; each names its reason.
         assert sum(row["error_code"] == "invalid_smiles" for row in failed.values()) == 8
         report = json.loads(site.command("status", str(molecules), "--json").stdout)
-        assert sum(report["failures_by_code"].values()) == statuses["failed"]
-        print(f"tox21: {dict(statuses)}, failures {report['failures_by_code']}")
+        assert sum(report["failures"].values()) == statuses["failed"]
+        print(f"tox21: {dict(statuses)}, failures {report['failures']}")
 
         lines = site.command("export", str(papers), "--format", "jsonl").stdout.splitlines()
         summaries = [json.loads(line) for line in lines]

@@ -1,0 +1,177 @@
+"""The dispatcher on real PostgreSQL and a real broker. Workers are only leases here: nobody consumes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from producer import dispatcher as module
+from producer.broker import Broker
+from producer.dispatcher import Dispatcher
+from producer.submission import submit
+from schemas.database import Database
+from schemas.items import Task
+from schemas.ledger import claims, jobs, leases, progress
+from schemas.message import BatchMessage
+from schemas.registry import load_registry
+from schemas.states import JobState, Priority
+from tests.acceptance.lab import until
+
+SLOTS = 8
+WINDOW = SLOTS // 2
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Broker]:
+    made = Broker(broker_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def dispatcher(database: Database, broker: Broker) -> Dispatcher:
+    return Dispatcher(database, broker, lease_seconds=2.0)
+
+
+def _worker(database: Database, task: Task = Task.PREDICT, slots: int = SLOTS) -> int:
+    return leases.take(database, leases.WorkerInfo("cpu0@test", "cpu", 1, [task], slots, {}), 3600.0)
+
+
+def _job(database: Database, name: str, rows: int = 1000, **options: Priority) -> int:
+    molecules = ("C" * (1 + row % 9) for row in range(rows))
+    made = submit(
+        database,
+        load_registry(),
+        molecules,
+        task=Task.PREDICT,
+        model="fake-predict",
+        name=name,
+        batch_rows=10,
+        **options,
+    )
+    return made.job
+
+
+def _states(database: Database, job: int) -> dict[str, int]:
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT state, count(*) AS n FROM batches WHERE job_id = %s GROUP BY state", (job,)
+        ).fetchall()
+    return {row["state"]: row["n"] for row in rows}
+
+
+def _look(dispatcher: Dispatcher, times: int = 5) -> None:
+    for _ in range(times):
+        dispatcher._cared_at = 0.0  # look for what was lost at every tick, not twice a second
+        dispatcher.tick()
+
+
+def test_without_a_worker_nothing_is_sent(dispatcher: Dispatcher, broker: Broker, database: Database) -> None:
+    job = _job(database, "nobody")
+    _look(dispatcher)
+    assert broker.depth(Task.PREDICT) == 0
+    assert set(_states(database, job)) == {"pending"}
+
+
+def test_messages_do_not_multiply_while_nobody_consumes(
+    dispatcher: Dispatcher, broker: Broker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOST_AFTER", 0.0)
+    _worker(database)
+    job = _job(database, "idle worker")
+    _look(dispatcher, 20)
+    assert broker.depth(Task.PREDICT) == WINDOW
+    assert _states(database, job)["queued"] == WINDOW
+
+
+def test_an_emptied_broker_is_noticed_and_every_message_sent_again_under_a_new_fence(
+    dispatcher: Dispatcher, broker: Broker, broker_url: str, database: Database
+) -> None:
+    lease = _worker(database)
+    _job(database, "emptied")
+    _look(dispatcher)
+    redis.Redis.from_url(broker_url).flushall()
+    _look(dispatcher)
+    assert broker.depth(Task.PREDICT) == WINDOW
+    with database.transaction() as connection:
+        queued = connection.execute("SELECT id, fence FROM batches WHERE state = 'queued' ORDER BY id").fetchall()
+    assert {row["fence"] for row in queued} == {3}  # sent, taken back, sent again
+    assert claims.claim(database, BatchMessage(queued[0]["id"], 1), lease) is None
+    assert claims.claim(database, BatchMessage(queued[0]["id"], 3), lease) is not None
+
+
+def test_a_message_that_left_its_queue_unclaimed_is_sent_again(
+    dispatcher: Dispatcher, broker: Broker, broker_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _worker(database)
+    _job(database, "taken along")
+    _look(dispatcher)
+    redis.Redis.from_url(broker_url).delete(Task.PREDICT.queue)  # as a worker does that dies before its claim
+    _look(dispatcher)
+    assert broker.depth(Task.PREDICT) == 0  # too early to tell
+    monkeypatch.setattr(module, "LOST_AFTER", 0.0)
+    _look(dispatcher)
+    assert broker.depth(Task.PREDICT) == WINDOW
+
+
+def test_the_window_is_shared_by_priority(dispatcher: Dispatcher, database: Database) -> None:
+    lease = _worker(database)
+    low = _job(database, "low", rows=3000, priority=Priority.LOW)
+    high = _job(database, "high", rows=3000, priority=Priority.HIGH)
+    handed = {low: 0, high: 0}
+    for _ in range(30):
+        dispatcher.tick()
+        with database.transaction() as connection:
+            queued = connection.execute("SELECT id, fence, job_id FROM batches WHERE state = 'queued'").fetchall()
+        for row in queued:
+            batch = claims.claim(database, BatchMessage(row["id"], row["fence"]), lease)
+            assert batch is not None
+            handed[row["job_id"]] += 1
+    assert handed[low] >= 5
+    assert handed[high] / handed[low] == pytest.approx(16, rel=0.35)
+
+
+def test_a_paused_job_sends_nothing_and_resumes_where_it_was(dispatcher: Dispatcher, database: Database) -> None:
+    _worker(database)
+    job = _job(database, "paused")
+    _look(dispatcher)
+    jobs.pause(database, job)
+    _look(dispatcher)
+    assert set(_states(database, job)) == {"pending"}
+    jobs.resume(database, job)
+    _look(dispatcher)
+    assert _states(database, job)["queued"] == WINDOW
+
+
+def test_one_leads_and_a_standby_takes_over_when_it_is_silent(broker: Broker, database: Database) -> None:
+    first, second = Dispatcher(database, broker, 1.0), Dispatcher(database, broker, 1.0)
+    second._holder = "another:1"
+    first.tick()
+    assert first._leads()
+    assert not second._leads()
+    until(second._leads, 5.0)
+    first._led_until = 0.0
+    assert not first._leads()
+
+
+def test_a_submission_wakes_an_idle_dispatcher_and_an_empty_corpus_is_done_at_once(
+    database: Database, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_TICK", 60.0)  # only a notice can wake it in time
+    broker = Broker(broker_url)
+    dispatcher = Dispatcher(database, broker, lease_seconds=2.0)
+    thread = threading.Thread(target=dispatcher.run)
+    thread.start()
+    try:
+        job = submit(database, load_registry(), [], task=Task.PREDICT, model="fake-predict", name="empty").job
+        until(lambda: progress.of_job(database, job).state is JobState.DONE, 20.0)
+    finally:
+        dispatcher.stop.set()
+        with database.transaction() as connection:
+            connection.execute("NOTIFY sciqueue")
+        thread.join(20.0)
+        broker.close()
+    assert not thread.is_alive()

@@ -1,0 +1,127 @@
+"""One batch through a worker's runner, with the real ledger, batcher and fake engine; no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from producer.submission import submit
+from schemas.database import Database
+from schemas.errors import RowError
+from schemas.items import Record, Rejected, Task
+from schemas.ledger import dispatches, jobs, leases, progress
+from schemas.message import BatchMessage
+from schemas.registry import load_registry
+from schemas.states import JobState
+from workers.batcher import DeviceLost
+from workers.lease import LeaseKeeper
+from workers.runner import Runner
+from workers.shelf import Shelf
+
+
+@pytest.fixture
+def shelf(database: Database) -> Iterator[Shelf]:
+    made = Shelf(database, "cpu")
+    yield made
+    made.stop(0.0)
+
+
+@pytest.fixture
+def keeper(database: Database) -> Iterator[LeaseKeeper]:
+    info = leases.WorkerInfo("cpu0@test", "cpu", 1, list(Task), 8, {"python": "3"})
+    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None)
+    made.start()
+    yield made
+    made.stop()
+
+
+def _dispatched(database: Database, source: list[Any], task: Task = Task.PREDICT, **parameters: Any) -> BatchMessage:
+    model = f"fake-{task.value}"
+    submit(database, load_registry(), source, task=task, model=model, parameters=parameters, name="some")
+    jobs.cut(database, 10)
+    with database.transaction() as connection:
+        waiting = [batch.batch for batch in dispatches.waiting(connection, task, 1)]
+    return dispatches.dispatch(database, waiting, {})[0].message
+
+
+def test_every_row_of_a_batch_has_its_outcome_rejected_ones_too(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    source = ["CCO", Record(Rejected(RowError.INVALID_UTF8, "not text")), "CCN"]
+    message = _dispatched(database, source)
+    assert Runner(database, shelf).run(message, keeper) == "done"
+    standing = progress.of_job(database, 1)
+    assert (standing.succeeded, standing.failed) == (2, 1)
+
+
+def test_a_repeated_message_is_refused(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
+    message = _dispatched(database, ["CCO"])
+    runner = Runner(database, shelf)
+    assert [runner.run(message, keeper), runner.run(message, keeper)] == ["done", "refused"]
+
+
+def test_a_rejected_prompt_fails_once_for_each_of_its_samples(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    source = ["C", Record(Rejected(RowError.NUL_BYTE, "a NUL byte"))]
+    message = _dispatched(database, source, Task.GENERATE, samples=3)
+    assert Runner(database, shelf).run(message, keeper) == "done"
+    standing = progress.of_job(database, 1)
+    assert (standing.succeeded, standing.failed, standing.total) == (3, 3, 6)
+
+
+def test_a_row_that_the_engine_fails_on_fails_alone(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
+    message = _dispatched(database, ["C" * n for n in range(1, 33)], poison="CCCC")
+    assert Runner(database, shelf).run(message, keeper) == "done"
+    standing = progress.of_job(database, 1)
+    assert (standing.succeeded, standing.failed) == (31, 1)
+
+
+def test_a_model_that_cannot_be_loaded_pauses_its_job_with_the_reason(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    message = _dispatched(database, ["CCO"])
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE models SET entry = entry || %s::jsonb",
+            ('{"engine": "causal", "weights": {"path": "/nowhere/at/all"}}',),
+        )
+    assert Runner(database, shelf).run(message, keeper) == "paused its job"
+    standing = progress.of_job(database, 1)
+    assert standing.state is JobState.PAUSED
+    assert "/nowhere/at/all" in (standing.reason or "")
+    assert standing.done == 0  # no row is blamed
+
+
+def test_a_dead_model_thread_ends_the_process_rather_than_hand_back_for_ever(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    message = _dispatched(database, ["CCO"])
+    shelf.get(1).batcher.stop(0.0)
+    with pytest.raises(DeviceLost):
+        Runner(database, shelf).run(message, keeper)
+
+
+def test_a_stopping_worker_leaves_new_messages_alone(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
+    message = _dispatched(database, ["CCO"])
+    runner = Runner(database, shelf)
+    runner.stop(0.0)
+    assert runner.run(message, keeper) == "left"
+
+
+def test_results_of_a_batch_that_was_taken_away_are_dropped(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=0.5)
+    runner = Runner(database, shelf)
+    real_prepare = shelf.get(1).engine.prepare
+
+    def cancelled_meanwhile(item: Any, parameters: Any) -> Any:
+        jobs.cancel(database, 1)
+        return real_prepare(item, parameters)
+
+    shelf.get(1).engine.prepare = cancelled_meanwhile  # type: ignore[method-assign]
+    assert runner.run(message, keeper) == "too late"
+    assert progress.of_job(database, 1).done == 0

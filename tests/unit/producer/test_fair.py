@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.fair import choose
+from schemas.ledger.dispatches import Waiting
+
+COSTS = st.floats(0.1, 1000.0)
+WEIGHTS = st.sampled_from([1.0, 4.0, 16.0])
+
+
+@st.composite
+def backlogs(draw: st.DrawFn) -> list[Waiting]:
+    waiting: list[Waiting] = []
+    for job in range(draw(st.integers(1, 5))):
+        weight, served = draw(WEIGHTS), draw(st.floats(0.0, 1000.0))
+        for _ in range(draw(st.integers(1, 8))):
+            waiting.append(Waiting(len(waiting), job, draw(COSTS), weight, served))
+    return waiting
+
+
+@given(backlogs(), st.integers(1, 50), st.floats(0.0, 1000.0))
+def test_room_is_filled_with_different_batches_and_each_jobs_keep_their_order(
+    waiting: list[Waiting], room: int, present: float
+) -> None:
+    choice = choose(waiting, room, present)
+    assert len(choice.batches) == min(room, len(waiting)) == len(set(choice.batches))
+    job_of = {batch.batch: batch.job for batch in waiting}
+    for job in set(job_of.values()):
+        mine = [batch for batch in choice.batches if job_of[batch] == job]
+        assert mine == sorted(mine)
+
+
+@given(backlogs(), st.integers(1, 50), st.floats(0.0, 1000.0))
+def test_virtual_time_never_runs_backwards(waiting: list[Waiting], room: int, present: float) -> None:
+    choice = choose(waiting, room, present)
+    before = {batch.job: batch.served for batch in waiting}
+    assert choice.present >= present
+    assert all(served > max(before[job], present) for job, served in choice.served.items())
+
+
+def _shares(jobs: dict[int, float], rounds: int) -> Counter[int]:
+    """Batches that each job gets when all have work without end; job number → weight."""
+    served = dict.fromkeys(jobs, 0.0)
+    present = 0.0
+    counts: Counter[int] = Counter()
+    for number in range(rounds):
+        waiting = [
+            Waiting(number * 1000 + job * 10 + place, job, 64.0, weight, served[job])
+            for job, weight in jobs.items()
+            for place in range(3)
+        ]
+        choice = choose(waiting, 3, present)
+        present = choice.present
+        served |= choice.served
+        counts.update(batch % 1000 // 10 for batch in choice.batches)
+    return counts
+
+
+def test_jobs_share_by_their_weights() -> None:
+    counts = _shares({1: 1.0, 2: 4.0, 3: 16.0}, 210)
+    assert abs(counts[2] / counts[1] - 4.0) < 0.3
+    assert abs(counts[3] / counts[1] - 16.0) < 1.0
+
+
+def test_a_hundred_jobs_all_get_their_turn_however_small_the_room() -> None:
+    counts = _shares(dict.fromkeys(range(99), 4.0), 66)
+    assert set(counts.values()) == {2}
+
+
+def test_a_job_that_was_idle_has_no_claim_on_the_past() -> None:
+    busy = [Waiting(batch, 1, 64.0, 4.0, 10_000.0) for batch in range(10)]
+    back = [Waiting(100 + batch, 2, 64.0, 4.0, 0.0) for batch in range(10)]
+    chosen = choose([*busy, *back], 10, present=10_000.0).batches
+    assert 4 <= sum(batch >= 100 for batch in chosen) <= 6

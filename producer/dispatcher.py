@@ -109,7 +109,7 @@ class Dispatcher:
                 dispatches.split(self._database, batch)
                 log.warning("batch %d was running in %d crashes: split to isolate the cause", batch, SUSPECT_CRASHES)
             else:
-                message = "the worker process died while it computed this row, more than once"
+                message = "the worker died of this row, or gave it up, more than once"
                 dispatches.fail(self._database, batch, RowError.WORKER_CRASH, message)
 
     def _slots(self) -> dict[Task, int]:

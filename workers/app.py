@@ -27,7 +27,7 @@ from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-DEVICE_LOST = 75  # exit status, EX_TEMPFAIL: start me again
+START_AGAIN = 75  # exit status, EX_TEMPFAIL
 LAST_SECONDS = 5.0  # after the drain, until the process ends whatever still hangs
 
 
@@ -47,9 +47,11 @@ def make_worker(info: WorkerInfo, device: str, database_url: str, broker_url: st
     database = Database(database_url, size=min(4, settings.slots + 1))
     shelf = Shelf(database, device)
     runner = Runner(database, shelf)
-    keeper = LeaseKeeper(database, info, settings.lease_seconds, on_lost=runner.abandon)
+    keeper = LeaseKeeper(
+        database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
+    )
     app = make_app(broker_url, lambda message: runner.run(message, keeper))
-    watchdog = Watchdog(shelf, on_wedged=lambda: end_process(DEVICE_LOST))
+    watchdog = Watchdog(shelf, on_wedged=lambda: end_process(START_AGAIN))
     worker = Worker(app, keeper, runner, watchdog, database)
     _connect_signals(worker, settings.drain_seconds)
     return worker
@@ -78,7 +80,7 @@ def make_app(broker_url: str, run: Callable[[BatchMessage], str]) -> Celery:
             log.info("batch %d, fence %d: %s", message.batch, message.fence, run(message))
         except DeviceLost:
             log.exception("the device is lost to this process")
-            end_process(DEVICE_LOST)
+            end_process(START_AGAIN)
 
     return app
 

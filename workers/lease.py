@@ -16,15 +16,25 @@ RETRY = 0.5  # seconds until the next try while PostgreSQL is away
 
 
 class LeaseKeeper:
-    """Holds one lease at a time. When the dispatcher has closed it, `on_lost` is called and a new one is taken."""
+    """Holds one lease at a time. When the dispatcher has closed it, `on_lost` is called and a new one is taken.
+
+    `on_broken` is called if the heartbeat cannot go on: a worker without one would take batches and have them refused.
+    """
 
     def __init__(
-        self, database: Database, info: leases.WorkerInfo, seconds: float, on_lost: Callable[[], None]
+        self,
+        database: Database,
+        info: leases.WorkerInfo,
+        seconds: float,
+        *,
+        on_lost: Callable[[], None],
+        on_broken: Callable[[], None],
     ) -> None:
         self._database = database
         self._info = info
         self._seconds = seconds
         self._on_lost = on_lost
+        self._on_broken = on_broken
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self.id = 0
@@ -43,13 +53,21 @@ class LeaseKeeper:
     def stop(self) -> None:
         """Stop renewing and give the lease back; what is still held returns to pending without blame."""
         self._stop.set()
-        self._thread.join(self._seconds)
+        if self._thread.is_alive():
+            self._thread.join(self._seconds)
         try:
             leases.close(self._database, self.id)
         except ServerUnavailable as fault:
             log.warning("the lease lapses by itself: %s", fault)
 
     def _beat(self) -> None:
+        try:
+            self._renew_until_stopped()
+        except Exception:
+            log.exception("the heartbeat broke off")
+            self._on_broken()
+
+    def _renew_until_stopped(self) -> None:
         connection: Connection | None = None
         while not self._stop.wait(self._seconds / 3 if connection else RETRY):
             try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 from schemas.database import Database
-from schemas.errors import ModelUnavailable, RowError, ServerUnavailable, StaleFence, UsageError
+from schemas.errors import Conflict, ModelUnavailable, RowError, ServerUnavailable, StaleFence, UsageError
 from schemas.items import Item, Rejected
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
@@ -46,27 +47,24 @@ class Runner:
         """
         if self._stopping.is_set():
             return "left"  # unclaimed: the dispatcher sends it to another worker
-        batch = claims.claim(self._database, message, lease.id)
+        batch = self._claim(message, lease.id)
         if batch is None:
             return "refused"
         try:
             outcomes = self._compute(batch)
+            verdict = self._record(lambda: self._complete(batch, outcomes))
         except (ModelUnavailable, UsageError) as fault:  # would fail every row alike: mend it, then resume
-            jobs.pause(self._database, batch.job, str(fault))
-            claims.release(self._database, batch)
-            verdict = "paused its job"
-        except TimeoutError:
-            claims.give_up(self._database, batch)
-            verdict = "gave up"
+            reason = str(fault)
+            verdict = self._record(lambda: self._pause(batch, reason))
         except CancelledError:
             verdict = "abandoned"  # the lease was lost, and with it the batch
         except Stopped as fault:
             if not self._stopping.is_set():  # the model thread died: this process is of no more use
                 raise DeviceLost(str(fault)) from fault
-            claims.release(self._database, batch)
-            verdict = "released"
-        else:
-            verdict = self._complete(batch, outcomes)
+            verdict = self._record(lambda: self._release(batch))
+        except Exception as fault:  # past its deadline, or a fault of ours: tried again, then isolated row by row
+            log.error("batch %d of job %d was given up", batch.id, batch.job, exc_info=fault)
+            verdict = self._record(lambda: self._give_up(batch))
         return verdict
 
     def abandon(self) -> None:
@@ -103,20 +101,49 @@ class Runner:
             self._waiting.add(ticket)
         return ticket
 
-    def _complete(self, batch: ClaimedBatch, outcomes: Sequence[Outcome]) -> str:
-        """Write the results, waiting for PostgreSQL if need be: they have been paid for."""
+    def _claim(self, message: BatchMessage, lease: int) -> ClaimedBatch | None:
+        """Claim, and do not let go of a claim whose answer was lost: nobody else could take it while we live."""
+        repeated = False
+        while not self._stopping.is_set():
+            try:
+                return claims.claim(self._database, message, lease, repeated=repeated)
+            except ServerUnavailable as fault:
+                log.warning("batch %d waits to be claimed: %s", message.batch, fault)
+                repeated = True
+                time.sleep(RETRY)
+        return None
+
+    def _record(self, change: Callable[[], str]) -> str:
+        """Carry a change of the ledger through an outage of PostgreSQL; returns what `change` says."""
         while True:
             try:
-                claims.complete(self._database, batch, outcomes)
-            except StaleFence:
-                return "too late"
+                return change()
             except ServerUnavailable as fault:
                 if self._stopping.is_set():
                     return "lost with PostgreSQL away"  # the lease ends, and the batch runs again
-                log.warning("batch %d waits to be recorded: %s", batch.id, fault)
+                log.warning("a batch waits to be recorded: %s", fault)
                 time.sleep(RETRY)
-            else:
-                return "done"
+
+    def _complete(self, batch: ClaimedBatch, outcomes: Sequence[Outcome]) -> str:
+        try:
+            claims.complete(self._database, batch, outcomes)
+        except StaleFence:
+            return "too late"
+        return "done"
+
+    def _pause(self, batch: ClaimedBatch, reason: str) -> str:
+        with suppress(Conflict):  # it has ended meanwhile
+            jobs.pause(self._database, batch.job, reason)
+        claims.release(self._database, batch)
+        return "paused its job"
+
+    def _release(self, batch: ClaimedBatch) -> str:
+        claims.release(self._database, batch)
+        return "released"
+
+    def _give_up(self, batch: ClaimedBatch) -> str:
+        claims.give_up(self._database, batch)
+        return "gave up"
 
 
 def prepare(engine: Engine, batch: ClaimedBatch) -> tuple[list[Prepared], list[Outcome]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.database import Connection, Database
-from schemas.errors import RowError, ServerUnavailable, StaleFence
+from schemas.errors import RowError, StaleFence
 from schemas.items import Item, Molecule, Paper, Prompt, Rejected, Task
 from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, write
 from schemas.message import BatchMessage
@@ -35,18 +35,11 @@ class ClaimedBatch:
         return len(self.items) * self.samples
 
 
-def claim(database: Database, message: BatchMessage, lease: int) -> ClaimedBatch | None:
+def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bool = False) -> ClaimedBatch | None:
     """Take a batch: queued → running, held by `lease`. None if the message is stale, repeated, or no longer wanted.
 
-    A claim whose answer was lost on the way is found again by asking once more who holds the batch.
+    After ServerUnavailable call again with `repeated`: a claim whose answer was lost on the way is then found.
     """
-    try:
-        return _claim(database, message, lease, repeated=False)
-    except ServerUnavailable:
-        return _claim(database, message, lease, repeated=True)
-
-
-def _claim(database: Database, message: BatchMessage, lease: int, *, repeated: bool) -> ClaimedBatch | None:
     wanted = {"batch": message.batch, "fence": message.fence, "lease": lease}
     with database.transaction() as connection:
         claimed = connection.execute(

@@ -13,6 +13,7 @@ from schemas.errors import RowError
 from schemas.items import Record, Rejected, Task
 from schemas.ledger import dispatches, jobs, leases, progress
 from schemas.message import BatchMessage
+from schemas.outcomes import Prediction
 from schemas.registry import load_registry
 from schemas.states import JobState
 from workers.batcher import DeviceLost
@@ -31,7 +32,7 @@ def shelf(database: Database) -> Iterator[Shelf]:
 @pytest.fixture
 def keeper(database: Database) -> Iterator[LeaseKeeper]:
     info = leases.WorkerInfo("cpu0@test", "cpu", 1, list(Task), 8, {"python": "3"})
-    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None)
+    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None, on_broken=lambda: None)
     made.start()
     yield made
     made.stop()
@@ -125,3 +126,22 @@ def test_results_of_a_batch_that_was_taken_away_are_dropped(
     shelf.get(1).engine.prepare = cancelled_meanwhile  # type: ignore[method-assign]
     assert runner.run(message, keeper) == "too late"
     assert progress.of_job(database, 1).done == 0
+
+
+def test_an_outcome_that_postgresql_cannot_take_gives_the_batch_up_rather_than_hold_it_for_ever(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = _dispatched(database, ["CCO"])
+    engine = shelf.get(1).engine
+    monkeypatch.setattr(
+        engine, "run", lambda rows: [Prediction(row.row, "C", "", (1e300,), (None,), (None,)) for row in rows]
+    )
+    assert Runner(database, shelf).run(message, keeper) == "gave up"
+    with database.transaction() as connection:
+        left = connection.execute("SELECT state, crashes FROM batches").fetchall()
+    assert left == [{"state": "pending", "crashes": 1}]
+
+
+def test_a_batch_past_its_deadline_is_given_up(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
+    message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=1.5)  # the model allows one second a row
+    assert Runner(database, shelf).run(message, keeper) == "gave up"

@@ -13,7 +13,7 @@ from schemas.errors import RowError
 from schemas.items import Record, Rejected, Task
 from schemas.ledger import dispatches, jobs, leases, progress
 from schemas.message import BatchMessage
-from schemas.outcomes import Prediction
+from schemas.outcomes import Summary
 from schemas.registry import load_registry
 from schemas.states import JobState
 from workers.batcher import DeviceLost
@@ -128,14 +128,12 @@ def test_results_of_a_batch_that_was_taken_away_are_dropped(
     assert progress.of_job(database, 1).done == 0
 
 
-def test_an_outcome_that_postgresql_cannot_take_gives_the_batch_up_rather_than_hold_it_for_ever(
+def test_an_outcome_that_cannot_be_stored_gives_the_batch_up_rather_than_hold_it_for_ever(
     database: Database, shelf: Shelf, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = _dispatched(database, ["CCO"])
     engine = shelf.get(1).engine
-    monkeypatch.setattr(
-        engine, "run", lambda rows: [Prediction(row.row, "C", "", (1e300,), (None,), (None,)) for row in rows]
-    )
+    monkeypatch.setattr(engine, "run", lambda rows: [Summary(row.row, "no prediction", (), 1.0, 1) for row in rows])
     assert Runner(database, shelf).run(message, keeper) == "gave up"
     with database.transaction() as connection:
         left = connection.execute("SELECT state, crashes FROM batches").fetchall()

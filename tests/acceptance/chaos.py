@@ -116,6 +116,7 @@ def run(victim: str, instants: int, seed: int, rows: int = ROWS) -> Verdict:
             VICTIMS[victim](site)
             verdict.instants += 1
             verdict.recoveries.append(until(lambda at=before, job=job: _went_on(site, job, at), 120.0))
+            print(f"{victim}: {verdict.instants} of {instants}", end="\r", file=sys.stderr, flush=True)
         site.wait(job, 1200.0)
         _count(site, job, smiles, verdict)
     return verdict

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import ContentKind, Molecule, Prompt, Record, Rejected, Task
-from schemas.ledger import corpora
+from schemas.ledger import claims, corpora, dispatches, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction
@@ -188,3 +188,36 @@ def answer(
             else:
                 outcomes.append(Prediction(item.row, "CCO", "KEY", [0.5, None], [None, 0.25], [50.0, None]))
     return outcomes
+
+
+PREDICTOR = entry_for(Task.PREDICT)
+GENERATOR = entry_for(Task.GENERATE)
+
+
+def molecules(database: Database, count: int = 10, name: str = "corpus") -> int:
+    rows = records(ContentKind.MOLECULE, count, rejected=lambda row: row == 3)
+    return load(database, name, ContentKind.MOLECULE, rows)
+
+
+def opened(database: Database, model: int, count: int = 10, *, name: str = "corpus") -> int:
+    job, _ = jobs.open_job(database, molecules(database, count, name), model, PREDICTOR, {})
+    return job
+
+
+def generator_job(database: Database, rows: int = 3) -> int:
+    """A job with two samples a row; row 1 was rejected while loading."""
+    prompts = records(ContentKind.PROMPT, rows, rejected=lambda row: row == 1)
+    corpus = load(database, "prompts", ContentKind.PROMPT, prompts)
+    model = jobs.pin_model(database, GENERATOR, "r1")
+    job, _ = jobs.open_job(database, corpus, model, GENERATOR, {"samples": 2}, samples=2)
+    return job
+
+
+def claim_all(database: Database, lease: int, task: Task = Task.PREDICT) -> list[ClaimedBatch]:
+    """Cut, send and claim whatever waits."""
+    jobs.cut(database, 99)
+    with database.transaction() as connection:
+        waiting = dispatches.waiting(connection, task, 99)
+    sent = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    claimed = [claims.claim(database, handed.message, lease) for handed in sent]
+    return [batch for batch in claimed if batch is not None]

@@ -2,62 +2,42 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
-from ledger_model import CANCELLED, PENDING, QUEUED, RUNNING, answer, entry_for, load, observe, records, worker_info
+from ledger_model import (
+    CANCELLED,
+    PENDING,
+    PREDICTOR,
+    QUEUED,
+    RUNNING,
+    answer,
+    claim_all,
+    entry_for,
+    generator_job,
+    load,
+    molecules,
+    observe,
+    opened,
+    worker_info,
+)
 
 from schemas.database import Database
 from schemas.errors import Conflict, NotFound, RowError, StaleFence
 from schemas.items import ContentKind, Molecule, Record, Task
 from schemas.ledger import claims, dispatches, jobs, leases
-from schemas.ledger.claims import ClaimedBatch
-from schemas.ledger.progress import failures_by_code, of_job, of_jobs
+from schemas.ledger.progress import of_job, of_jobs
 from schemas.outcomes import Generation
 from schemas.registry import ModelEntry
 from schemas.states import JobState, Priority
 
-ENTRY = entry_for(Task.PREDICT, rows=4)
-GENERATOR = entry_for(Task.GENERATE, rows=4)
-
 
 @pytest.fixture
 def model(database: Database) -> int:
-    return jobs.pin_model(database, ENTRY, "r1")
+    return jobs.pin_model(database, PREDICTOR, "r1")
 
 
 @pytest.fixture
 def lease(database: Database) -> int:
     return leases.take(database, worker_info(), 3600)
-
-
-def molecules(database: Database, count: int = 10, name: str = "corpus") -> int:
-    rows = records(ContentKind.MOLECULE, count, rejected=lambda row: row == 3)
-    return load(database, name, ContentKind.MOLECULE, rows)
-
-
-def opened(database: Database, model: int, count: int = 10, *, name: str = "corpus") -> int:
-    job, _ = jobs.open_job(database, molecules(database, count, name), model, ENTRY, {})
-    return job
-
-
-def generator_job(database: Database, rows: int = 3) -> int:
-    """A job with two samples a row; row 1 was rejected while loading."""
-    prompts = records(ContentKind.PROMPT, rows, rejected=lambda row: row == 1)
-    corpus = load(database, "prompts", ContentKind.PROMPT, prompts)
-    model = jobs.pin_model(database, GENERATOR, "r1")
-    job, _ = jobs.open_job(database, corpus, model, GENERATOR, {"samples": 2}, samples=2)
-    return job
-
-
-def claim_all(database: Database, lease: int, task: Task = Task.PREDICT) -> list[ClaimedBatch]:
-    """Cut, send and claim whatever waits."""
-    jobs.cut(database, 99)
-    with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, task, 99)
-    sent = dispatches.dispatch(database, [w.batch for w in waiting], {})
-    claimed = [claims.claim(database, handed.message, lease) for handed in sent]
-    return [batch for batch in claimed if batch is not None]
 
 
 def sizes(database: Database, job: int) -> list[int]:
@@ -66,35 +46,35 @@ def sizes(database: Database, job: int) -> list[int]:
 
 def test_the_same_work_is_the_same_job(database: Database, model: int) -> None:
     corpus = molecules(database)
-    first, new = jobs.open_job(database, corpus, model, ENTRY, {"a": 1, "b": 2})
+    first, new = jobs.open_job(database, corpus, model, PREDICTOR, {"a": 1, "b": 2})
     assert new
-    assert jobs.open_job(database, corpus, model, ENTRY, {"b": 2, "a": 1}) == (first, False)
-    assert jobs.open_job(database, corpus, model, ENTRY, {"a": 2})[1]
-    other_revision = jobs.pin_model(database, ENTRY, "r2")
-    assert jobs.open_job(database, corpus, other_revision, ENTRY, {"a": 1, "b": 2})[1]
+    assert jobs.open_job(database, corpus, model, PREDICTOR, {"b": 2, "a": 1}) == (first, False)
+    assert jobs.open_job(database, corpus, model, PREDICTOR, {"a": 2})[1]
+    other_revision = jobs.pin_model(database, PREDICTOR, "r2")
+    assert jobs.open_job(database, corpus, other_revision, PREDICTOR, {"a": 1, "b": 2})[1]
     other_corpus = molecules(database, name="other")
-    assert jobs.open_job(database, other_corpus, model, ENTRY, {"a": 1, "b": 2})[1]
+    assert jobs.open_job(database, other_corpus, model, PREDICTOR, {"a": 1, "b": 2})[1]
 
 
 def test_the_same_work_is_done_again_when_asked_or_after_a_cancel(database: Database, model: int) -> None:
     corpus = molecules(database)
-    first, _ = jobs.open_job(database, corpus, model, ENTRY, {})
-    second, new = jobs.open_job(database, corpus, model, ENTRY, {}, again=True)
+    first, _ = jobs.open_job(database, corpus, model, PREDICTOR, {})
+    second, new = jobs.open_job(database, corpus, model, PREDICTOR, {}, again=True)
     assert new and second != first
     jobs.cancel(database, second)
-    assert jobs.open_job(database, corpus, model, ENTRY, {}) == (first, False)
+    assert jobs.open_job(database, corpus, model, PREDICTOR, {}) == (first, False)
     jobs.cancel(database, first)
-    assert jobs.open_job(database, corpus, model, ENTRY, {})[1]
+    assert jobs.open_job(database, corpus, model, PREDICTOR, {})[1]
 
 
 def test_a_pinned_model_is_the_same_while_its_revision_is(database: Database, model: int) -> None:
-    assert jobs.pin_model(database, ENTRY, "r1") == model
-    assert jobs.pin_model(database, ENTRY, "r2") != model
+    assert jobs.pin_model(database, PREDICTOR, "r1") == model
+    assert jobs.pin_model(database, PREDICTOR, "r2") != model
 
 
 def test_a_job_needs_a_corpus_that_exists(database: Database, model: int) -> None:
     with pytest.raises(NotFound, match="no corpus 77"):
-        jobs.open_job(database, 77, model, ENTRY, {})
+        jobs.open_job(database, 77, model, PREDICTOR, {})
 
 
 def test_batches_are_cut_by_rows(database: Database, model: int) -> None:
@@ -118,7 +98,7 @@ def test_no_more_is_cut_than_is_wanted_ahead(database: Database, model: int) -> 
     job = opened(database, model, 8)
     jobs.cut(database, 2)
     load_more = molecules(database, 4, name="second")
-    second, _ = jobs.open_job(database, load_more, model, ENTRY, {})
+    second, _ = jobs.open_job(database, load_more, model, PREDICTOR, {})
     assert jobs.cut(database, 2) == 1
     assert (sizes(database, job), sizes(database, second)) == ([4, 4], [4])
 
@@ -162,8 +142,8 @@ def test_a_job_that_joins_late_or_comes_back_has_no_claim_on_the_past(database: 
 
 def test_priority_is_the_share_of_a_job(database: Database, model: int) -> None:
     corpus = molecules(database)
-    jobs.open_job(database, corpus, model, ENTRY, {"is": "high"}, priority=Priority.HIGH)
-    jobs.open_job(database, corpus, model, ENTRY, {"is": "low"}, priority=Priority.LOW)
+    jobs.open_job(database, corpus, model, PREDICTOR, {"is": "high"}, priority=Priority.HIGH)
+    jobs.open_job(database, corpus, model, PREDICTOR, {"is": "low"}, priority=Priority.LOW)
     jobs.cut(database, 1)
     with database.transaction() as connection:
         weights = {w.weight for w in dispatches.waiting(connection, Task.PREDICT, 1)}
@@ -195,99 +175,11 @@ def test_outcomes_that_do_not_answer_a_batch_row_by_row_are_refused(database: Da
     claims.complete(database, batch, right[::-1])
 
 
-def test_a_retry_replaces_failures_and_nothing_else(database: Database, model: int, lease: int) -> None:
-    job = opened(database, model, 8)
-    for batch in claim_all(database, lease):
-        claims.complete(database, batch, answer(batch, lambda row, _: RowError.ENGINE if row in {0, 5} else None))
-    jobs.finish(database)
-    assert of_job(database, job).failed == 3  # two, and the row that was rejected
-    before = observe(database).outcomes
-    assert jobs.retry(database, job) == 2
-    assert (of_job(database, job).retrying, of_job(database, job).done) == (2, 6)
-    (batch,) = claim_all(database, lease)
-    assert [item.row for item in batch.items] == [0, 5]
-    claims.complete(database, batch, answer(batch, lambda row, _: RowError.TIMEOUT if row == 5 else None))
-    assert jobs.finish(database) == [job]
-    after = observe(database).outcomes
-    assert {key: after[key] for key in after if before[key] != after[key]} == {
-        (job, 0, 0): (batch.id, None),
-        (job, 5, 0): (batch.id, "timeout"),
-    }
-    with database.transaction() as connection:
-        assert failures_by_code(connection, job, Task.PREDICT) == {"empty_smiles": 1, "timeout": 1}
-
-
-def test_a_retry_of_one_sample_keeps_the_other(database: Database, lease: int) -> None:
-    job = generator_job(database)
-    (batch,) = claim_all(database, lease, Task.GENERATE)
-    claims.complete(database, batch, answer(batch, lambda row, s: RowError.ENGINE if (row, s) == (2, 1) else None))
-    jobs.finish(database)
-    assert jobs.retry(database, job) == 1
-    (again,) = claim_all(database, lease, Task.GENERATE)
-    assert again.retry and again.due == 2  # a row is computed as a whole
-    claims.complete(database, again, answer(again))
-    outcomes = observe(database).outcomes
-    assert (outcomes[job, 2, 0], outcomes[job, 2, 1]) == ((batch.id, None), (again.id, None))
-    progress = of_job(database, job)
-    assert (progress.succeeded, progress.failed, progress.retrying) == (4, 2, 0)
-
-
-def test_a_retry_by_code_counts_all_failures_of_its_rows(database: Database, lease: int) -> None:
-    job = generator_job(database)
-    (batch,) = claim_all(database, lease, Task.GENERATE)
-    claims.complete(database, batch, answer(batch, lambda _, s: RowError.ENGINE if s else RowError.TIMEOUT))
-    jobs.finish(database)
-    assert jobs.retry(database, job, ["out_of_memory"]) == 0
-    assert of_job(database, job).state is JobState.DONE
-    assert jobs.retry(database, job, ["timeout"]) == 4
-    (again,) = claim_all(database, lease, Task.GENERATE)
-    claims.complete(database, again, answer(again))
-    progress = of_job(database, job)
-    assert (progress.succeeded, progress.failed, progress.retrying) == (4, 2, 0)
-
-
-def test_retries_can_follow_each_other(database: Database, model: int, lease: int) -> None:
-    """The tallies are spread over shards, of which only the sum returns to zero."""
-    job = opened(database, model, 16)
-    for failing in ({0, 4, 8, 12}, {0, 4, 8}, {4}, set[int]()):
-        for batch in claim_all(database, lease):
-            failures = dict.fromkeys(failing, RowError.ENGINE)
-            claims.complete(database, batch, answer(batch, partial(_failure_in, failures)))
-        jobs.finish(database)
-        progress = of_job(database, job)
-        assert (progress.failed, progress.retrying, progress.done) == (len(failing) + 1, 0, 16)
-        assert jobs.retry(database, job) == len(failing)
-        assert of_job(database, job).retrying == len(failing)
-
-
-def _failure_in(failures: dict[int, RowError], row: int, _: int) -> RowError | None:
-    return failures.get(row)
-
-
-def test_a_retry_that_crashes_leaves_its_rows_failed_once(database: Database, model: int, lease: int) -> None:
-    job = opened(database, model, 8)
-    for batch in claim_all(database, lease):
-        claims.complete(database, batch, answer(batch, lambda row, _: RowError.ENGINE if row in {1, 2} else None))
-    jobs.finish(database)
-    jobs.retry(database, job)
-    for _ in range(2):
-        (batch,) = claim_all(database, lease)
-        claims.give_up(database, batch)
-    with database.transaction() as connection:
-        ((suspect, rows),) = dispatches.suspects(connection, 2)
-    assert rows == 2 and dispatches.split(database, suspect)
-    halves = [id for id, b in observe(database).of(job).items() if b.state is PENDING]
-    assert all(dispatches.fail(database, half, RowError.WORKER_CRASH, "it crashes") for half in halves)
-    assert jobs.finish(database) == [job]
-    progress = of_job(database, job)
-    assert (progress.succeeded, progress.failed, progress.retrying) == (5, 3, 0)
-
-
 def test_a_job_over_a_corpus_without_rows_ends_once_it_is_sealed(database: Database, model: int) -> None:
     empty = load(database, "empty", ContentKind.MOLECULE, [])
     loading = load(database, "loading", ContentKind.MOLECULE, [], seal=False)
-    ended, _ = jobs.open_job(database, empty, model, ENTRY, {})
-    jobs.open_job(database, loading, model, ENTRY, {})
+    ended, _ = jobs.open_job(database, empty, model, PREDICTOR, {})
+    jobs.open_job(database, loading, model, PREDICTOR, {})
     assert jobs.finish(database) == [ended]
     assert of_job(database, ended).finished_at is not None
 
@@ -297,7 +189,7 @@ def test_deleting_a_job_leaves_nothing_of_it_but_a_corpus_that_others_use(
 ) -> None:
     first = opened(database, model, 4)
     corpus = of_job(database, first).corpus_id
-    second, _ = jobs.open_job(database, corpus, model, ENTRY, {}, again=True)
+    second, _ = jobs.open_job(database, corpus, model, PREDICTOR, {}, again=True)
     for batch in claim_all(database, lease):
         claims.complete(database, batch, answer(batch))
     jobs.finish(database)

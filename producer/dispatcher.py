@@ -16,7 +16,7 @@ from producer.fair import choose
 from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import RowError, ServerUnavailable
 from schemas.items import Task
-from schemas.ledger import dispatches, jobs, leases
+from schemas.ledger import cuts, dispatches, jobs, leases
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Dispatcher:
         if time.monotonic() - self._cared_at >= CARE_EVERY:
             self._care()
             self._cared_at = time.monotonic()
-        made = jobs.cut(self._database, CUT_AHEAD)
+        made = cuts.cut(self._database, CUT_AHEAD)
         sent = sum(self._fill(task, slots) for task, slots in self._slots().items())
         return BUSY_TICK if made or sent else IDLE_TICK if self._idle() else BUSY_TICK * 2
 
@@ -146,7 +146,8 @@ class Dispatcher:
             self.stop.wait(seconds)
             return
         with reachable():
-            list(listener.notifies(timeout=seconds, stop_after=1))
+            if list(listener.notifies(timeout=seconds, stop_after=1)):
+                self._cared_at = 0.0  # a corpus without rows ends with its sealing: nothing else would tell
 
     def _forget_listener(self) -> None:
         if self._listener is not None:

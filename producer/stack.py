@@ -16,8 +16,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,13 +26,13 @@ from producer.servers.embedded import EmbeddedServers
 from producer.servers.endpoint import free_port, is_free
 from schemas.endpoints import find_servers
 from schemas.errors import SciqueueError
+from schemas.keepalive import KeptAlive
 from schemas.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
 
 POLL = 0.3  # seconds
-BACK_OFF = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before the next start, by deaths in a row
-HEALTHY_AFTER = 60.0  # seconds of life that forgive earlier deaths
+GRACE = 15.0  # seconds beyond the drain, until a part that is asked to stop is killed
 FLOWER_PORT = 5555
 
 
@@ -87,19 +87,6 @@ class StackFile:
         return descriptor
 
 
-@dataclass
-class _Part:
-    """One process that the stack keeps alive."""
-
-    name: str
-    command: Sequence[str]
-    stdin: str = ""
-    process: subprocess.Popen[str] | None = None
-    started: float = 0.0
-    start_at: float = 0.0
-    deaths: int = 0
-
-
 class Stack:
     """Call `run` in the main thread; SIGTERM ends it in order: workers, dispatcher, Flower, servers."""
 
@@ -110,9 +97,9 @@ class Stack:
         parent = ("--parent", str(os.getpid()))
         flower = (sys.executable, "-m", "producer.flower", "--port", str(info.flower_port), *parent)
         self._parts = [
-            _Part("worker", (*command, "worker", "--device", device, *parent)),
-            _Part("dispatcher", (*command, "dispatch", *parent)),
-            _Part("flower", flower, stdin=info.flower_auth + "\n"),
+            self._part("worker", (*command, "worker", "--device", device, *parent)),
+            self._part("dispatcher", (*command, "dispatch", *parent)),
+            self._part("flower", flower, stdin=info.flower_auth),
         ]
         self._stop = threading.Event()
 
@@ -130,9 +117,9 @@ class Stack:
             except SciqueueError as fault:
                 log.error("%s", fault)
             for part in self._parts:
-                self._look_after(part)
+                part.look()
         for part in self._parts:
-            self._end(part)
+            part.end(self._settings.drain_seconds + GRACE)
         if self._settings.database_url is None or self._settings.broker_url is None:
             self._servers.stop()
 
@@ -146,43 +133,19 @@ class Stack:
     def _on_signal(self, _: int, __: FrameType | None) -> None:
         self._stop.set()
 
-    def _look_after(self, part: _Part) -> None:
-        now = time.monotonic()
-        if part.process is None:
-            if now >= part.start_at:
-                self._start(part)
-            return
-        status = part.process.poll()
-        if status is None:
-            return
-        part.deaths = 1 if now - part.started > HEALTHY_AFTER else part.deaths + 1
-        part.start_at = now + BACK_OFF[min(part.deaths - 1, len(BACK_OFF) - 1)]
-        part.process = None
-        log.warning("the %s ended with status %d; next start in %.0f s", part.name, status, part.start_at - now)
+    def _part(self, name: str, command: Sequence[str], stdin: str = "") -> KeptAlive:
+        return KeptAlive(f"the {name}", lambda: self._start(name, command, stdin))
 
-    def _start(self, part: _Part) -> None:
-        with log_file(self._settings, part.name).open("a") as output:
-            part.process = subprocess.Popen(
-                part.command, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True, start_new_session=True
+    def _start(self, name: str, command: Sequence[str], stdin: str) -> subprocess.Popen[bytes]:
+        """Start a part with its own log; a secret reaches it by standard input, where no process list shows it."""
+        with log_file(self._settings, name).open("a") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
             )
-        assert part.process.stdin is not None  # noqa: S101 - a pipe was asked for
-        try:
-            part.process.stdin.write(part.stdin)
-            part.process.stdin.close()
-        except BrokenPipeError:
-            log.warning("the %s ended at once", part.name)
-        part.started = time.monotonic()
-
-    def _end(self, part: _Part) -> None:
-        if part.process is None:
-            return
-        part.process.terminate()
-        try:
-            part.process.wait(self._settings.drain_seconds + 15.0)
-        except subprocess.TimeoutExpired:
-            log.warning("the %s did not stop in time: killed", part.name)
-            part.process.kill()
-            part.process.wait()
+        assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+        with suppress(BrokenPipeError), process.stdin as pipe:  # it ended at once: seen at the next look
+            pipe.write(f"{stdin}\n".encode())
+        return process
 
 
 def log_file(settings: Settings, name: str) -> Path:

@@ -43,8 +43,9 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as fault:
+        primary = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
         lines = str(fault).strip().splitlines()
-        detail = lines[-1].strip() if lines else type(fault).__name__
+        detail = primary or (lines[-1].strip() if lines else type(fault).__name__)
         raise ServerUnavailable(
             f"PostgreSQL cannot be reached ({detail}); is it up? 'sciqueue doctor' tells more"
         ) from fault

@@ -1,8 +1,8 @@
-"""What happens to a whole job: open, cut into batches, pause, resume, cancel, retry, finish, delete."""
+"""What happens to a whole job: open, pause, resume, cancel, retry, finish, delete."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -10,12 +10,11 @@ from psycopg.types.json import Jsonb
 from schemas.database import Connection, Database
 from schemas.errors import Conflict, NotFound
 from schemas.items import Task
+from schemas.ledger.cuts import slices
 from schemas.ledger.outcomes import table_of
 from schemas.registry import ModelEntry
 from schemas.states import TALLY_SHARDS, JobState, Priority
 from schemas.views import create_wide_view
-
-_CUT_AT_A_TIME = 20_000  # rows looked at in one transaction
 
 # A job that joins, or comes back, starts at the present virtual time: waiting earns no claim on the past.
 _PRESENT = (
@@ -104,63 +103,6 @@ def open_job(
     return job, True
 
 
-def cut(database: Database, ahead: int) -> int:
-    """Cut rows that are loaded but in no batch yet, for jobs with fewer than `ahead` pending batches.
-
-    Returns how many batches were made. Cutting lazily keeps a ten-million-row job from crowding the table.
-    """
-    made = 0
-    with database.transaction() as connection:
-        jobs = connection.execute(
-            "SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id "
-            "WHERE j.state = 'running' AND j.cut_row < c.loaded AND (SELECT count(*) FROM (SELECT 1 FROM batches b "
-            "WHERE b.job_id = j.id AND b.state = 'pending' LIMIT %(ahead)s) p) < %(ahead)s ORDER BY j.id",
-            {"ahead": ahead},
-        ).fetchall()
-    for job in jobs:
-        with database.transaction() as connection:
-            made += _cut_job(connection, job["id"])
-    return made
-
-
-def _cut_job(connection: Connection, job: int) -> int:
-    row = connection.execute(
-        "SELECT corpus_id, cut_row, batch_rows, batch_size, samples FROM jobs WHERE id = %s AND state = 'running' "
-        "FOR UPDATE SKIP LOCKED",
-        (job,),
-    ).fetchone()
-    if row is None:
-        return 0
-    sizes = connection.execute(
-        "SELECT row, size FROM items WHERE corpus_id = %s AND row >= %s ORDER BY row LIMIT %s",
-        (row["corpus_id"], row["cut_row"], _CUT_AT_A_TIME),
-    ).fetchall()
-    slices = list(_slices([(r["row"], r["size"]) for r in sizes], row["batch_rows"], row["batch_size"]))
-    with connection.cursor().copy(
-        "COPY batches (job_id, first_row, end_row, rows, cost) FROM STDIN (FORMAT BINARY)"
-    ) as copy:
-        copy.set_types(["int8", "int8", "int8", "int4", "float8"])
-        for part, cost in slices:
-            copy.write_row((job, part[0], part[-1] + 1, len(part), cost * row["samples"]))
-    if sizes:
-        connection.execute("UPDATE jobs SET cut_row = %s WHERE id = %s", (sizes[-1]["row"] + 1, job))
-    return len(slices)
-
-
-def _slices(sizes: Sequence[tuple[int, int]], rows: int, size: int) -> Iterator[tuple[list[int], float]]:
-    """Consecutive rows, at most `rows` of them and `size` characters in all (a larger single row goes alone)."""
-    part: list[int] = []
-    total = 0
-    for row, own in sizes:
-        if part and (len(part) == rows or total + own > size):
-            yield part, float(max(total, len(part)))
-            part, total = [], 0
-        part.append(row)
-        total += own
-    if part:
-        yield part, float(max(total, len(part)))
-
-
 def pause(database: Database, job: int, reason: str | None = None) -> None:
     """Hold a job's work back: what is queued returns to pending; what is running ends in its own time.
 
@@ -229,7 +171,7 @@ def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
             "VALUES (%s, %s, %s, %s, %s, %s, true)",
             [
                 (job, part[0], part[-1] + 1, part, len(part), cost * state["samples"])
-                for part, cost in _slices(sizes, state["batch_rows"], state["batch_size"])
+                for part, cost in slices(sizes, state["batch_rows"], state["batch_size"])
             ],
         )
         # Only the sum over the shards is zero here: those that were counted down stand below.

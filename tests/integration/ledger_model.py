@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import ContentKind, Molecule, Prompt, Record, Rejected, Task
-from schemas.ledger import claims, corpora, dispatches, jobs
+from schemas.ledger import claims, corpora, cuts, dispatches, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction
@@ -215,7 +215,7 @@ def generator_job(database: Database, rows: int = 3) -> int:
 
 def claim_all(database: Database, lease: int, task: Task = Task.PREDICT) -> list[ClaimedBatch]:
     """Cut, send and claim whatever waits."""
-    jobs.cut(database, 99)
+    cuts.cut(database, 99)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, task, 99)
     sent = dispatches.dispatch(database, [w.batch for w in waiting], {})

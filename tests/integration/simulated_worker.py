@@ -7,7 +7,7 @@ from collections.abc import Callable
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Item, Paper, Rejected, Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, SummarySentence
 
@@ -20,7 +20,7 @@ def work_off(database: Database, task: Task, answer: Answer, *, batches: int | N
     lease = leases.take(database, info, 60.0)
     done = 0
     while batches is None or done < batches:
-        jobs.cut(database, 8)
+        cuts.cut(database, 8)
         with database.transaction() as connection:
             waiting = dispatches.waiting(connection, task, 1)
         if not waiting:

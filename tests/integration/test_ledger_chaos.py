@@ -14,7 +14,7 @@ from ledger_model import answer, check_standing, entry_for, load, observe, recor
 from schemas.database import Database
 from schemas.errors import Conflict, LeaseLost, RowError, StaleFence
 from schemas.items import ContentKind, Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.progress import of_job
 from schemas.message import BatchMessage
 
@@ -98,7 +98,7 @@ class Bedlam:
                 return
 
     def dispatcher(self, database: Database, luck: random.Random) -> None:
-        jobs.cut(database, 8)
+        cuts.cut(database, 8)
         with database.transaction() as connection:
             room = 8 - self.broker.qsize()
             waiting = dispatches.waiting(connection, self.task, room) if room > 0 else []

@@ -10,7 +10,7 @@ from ledger_model import answer, entry_for, load, records, worker_info
 from schemas.database import Database
 from schemas.errors import Conflict, CorpusChanged, RowError
 from schemas.items import ContentKind, Item, Molecule, Paper, Prompt, Record, Rejected, Section, Task
-from schemas.ledger import claims, corpora, dispatches, jobs, leases, progress
+from schemas.ledger import claims, corpora, cuts, dispatches, jobs, leases, progress
 from schemas.ledger.claims import ClaimedBatch
 from schemas.outcomes import Failed, Generation, Prediction, Summary, SummarySentence
 
@@ -33,7 +33,7 @@ def claimed(
 
 
 def claim_next(database: Database, task: Task) -> ClaimedBatch:
-    jobs.cut(database, 9)
+    cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, task, 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})

@@ -22,7 +22,7 @@ from ledger_model import (
 from schemas.database import Database
 from schemas.errors import RowError, StaleFence
 from schemas.items import Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
 from schemas.message import BatchMessage
 
@@ -39,7 +39,7 @@ def lease(database: Database) -> int:
 
 def send(database: Database) -> BatchMessage:
     """Hand the one batch over."""
-    jobs.cut(database, 9)
+    cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Task.PREDICT, 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})

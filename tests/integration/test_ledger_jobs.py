@@ -23,7 +23,7 @@ from ledger_model import (
 from schemas.database import Database
 from schemas.errors import Conflict, NotFound, RowError, StaleFence
 from schemas.items import ContentKind, Molecule, Record, Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.progress import of_job, of_jobs
 from schemas.outcomes import Generation
 from schemas.registry import ModelEntry
@@ -79,9 +79,9 @@ def test_a_job_needs_a_corpus_that_exists(database: Database, model: int) -> Non
 
 def test_batches_are_cut_by_rows(database: Database, model: int) -> None:
     job = opened(database, model, 10)
-    assert jobs.cut(database, 99) == 3
+    assert cuts.cut(database, 99) == 3
     assert sizes(database, job) == [4, 4, 2]
-    assert jobs.cut(database, 99) == 0
+    assert cuts.cut(database, 99) == 0
 
 
 def test_batches_are_cut_by_characters_and_a_larger_row_goes_alone(database: Database, model: int) -> None:
@@ -89,17 +89,17 @@ def test_batches_are_cut_by_characters_and_a_larger_row_goes_alone(database: Dat
     corpus = load(database, "sized", ContentKind.MOLECULE, [Record(Molecule("C" * length)) for length in lengths])
     entry: ModelEntry = entry_for(Task.PREDICT, rows=100, size=10)
     job, _ = jobs.open_job(database, corpus, model, entry, {})
-    jobs.cut(database, 99)
+    cuts.cut(database, 99)
     rows = [batch.rows for _, batch in sorted(observe(database).of(job).items())]
     assert rows == [(0, 1), (2,), (3,), (4, 5), (6,)]
 
 
 def test_no_more_is_cut_than_is_wanted_ahead(database: Database, model: int) -> None:
     job = opened(database, model, 8)
-    jobs.cut(database, 2)
+    cuts.cut(database, 2)
     load_more = molecules(database, 4, name="second")
     second, _ = jobs.open_job(database, load_more, model, PREDICTOR, {})
-    assert jobs.cut(database, 2) == 1
+    assert cuts.cut(database, 2) == 1
     assert (sizes(database, job), sizes(database, second)) == ([4, 4], [4])
 
 
@@ -128,13 +128,13 @@ def test_a_pause_takes_back_what_is_queued_and_lets_finish_what_runs(
 def test_a_job_that_joins_late_or_comes_back_has_no_claim_on_the_past(database: Database, model: int) -> None:
     first, paused = opened(database, model, 40), opened(database, model, 40, name="paused")
     jobs.pause(database, paused)
-    jobs.cut(database, 99)
+    cuts.cut(database, 99)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Task.PREDICT, 3)
     dispatches.dispatch(database, [w.batch for w in waiting], {first: 500.0})
     jobs.resume(database, paused)
     late = opened(database, model, 40, name="late")
-    jobs.cut(database, 99)
+    cuts.cut(database, 99)
     with database.transaction() as connection:
         served = {w.job: w.served for w in dispatches.waiting(connection, Task.PREDICT, 3)}
     assert served == {first: 500.0, paused: 500.0, late: 500.0}
@@ -144,7 +144,7 @@ def test_priority_is_the_share_of_a_job(database: Database, model: int) -> None:
     corpus = molecules(database)
     jobs.open_job(database, corpus, model, PREDICTOR, {"is": "high"}, priority=Priority.HIGH)
     jobs.open_job(database, corpus, model, PREDICTOR, {"is": "low"}, priority=Priority.LOW)
-    jobs.cut(database, 1)
+    cuts.cut(database, 1)
     with database.transaction() as connection:
         weights = {w.weight for w in dispatches.waiting(connection, Task.PREDICT, 1)}
     assert weights == {16.0, 1.0}

@@ -30,7 +30,7 @@ from ledger_model import (
 from schemas.database import Database
 from schemas.errors import Conflict, CorpusChanged, RowError
 from schemas.items import Task
-from schemas.ledger import corpora, dispatches, jobs
+from schemas.ledger import corpora, cuts, dispatches, jobs
 
 
 class Ledger(Workers):
@@ -96,7 +96,7 @@ class Ledger(Workers):
             for id, job in self.now.jobs.items()
             if job.state == "running" and sum(b.state is PENDING for b in self.now.of(id).values()) < ahead
         }
-        made = jobs.cut(self.database, ahead)
+        made = cuts.cut(self.database, ahead)
         self.settle(new=made)
         assert all(self.now.jobs[id].cut_row == job.loaded for id, job in wanting.items())
 

@@ -30,7 +30,7 @@ from ledger_model import (
 from schemas.database import Database
 from schemas.errors import CorpusChanged, NotFound, RowError, StaleFence
 from schemas.items import ContentKind, Task
-from schemas.ledger import claims, corpora, dispatches, jobs, leases
+from schemas.ledger import claims, corpora, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
 from schemas.ledger.dispatches import Dispatched
 
@@ -54,7 +54,7 @@ def opened(database: Database, model: int, rows: int = 12) -> int:
     name = f"corpus-{time.monotonic_ns()}"
     corpus = load(database, name, ContentKind.MOLECULE, records(ContentKind.MOLECULE, rows))
     job, _ = jobs.open_job(database, corpus, model, ENTRY, {})
-    jobs.cut(database, 99)
+    cuts.cut(database, 99)
     return job
 
 

@@ -11,7 +11,7 @@ from ledger_model import answer, entry_for, load, records, worker_info
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import ContentKind, Paper, Record, Section, Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.outcomes import Outcome, Summary, SummarySentence
 from schemas.registry import ModelEntry
 
@@ -33,7 +33,7 @@ def done(database: Database, entry: ModelEntry, *, samples: int = 1) -> int:
     corpus = load(database, f"corpus of {entry.name}", task.content, rows)
     model = jobs.pin_model(database, entry, "r1")
     job, _ = jobs.open_job(database, corpus, model, entry, {"temperature": 1}, samples=samples)
-    jobs.cut(database, 9)
+    cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, task, 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})

@@ -11,7 +11,7 @@ from producer.submission import submit
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Record, Rejected, Task
-from schemas.ledger import dispatches, jobs, leases, progress
+from schemas.ledger import cuts, dispatches, jobs, leases, progress
 from schemas.message import BatchMessage
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
@@ -41,7 +41,7 @@ def keeper(database: Database) -> Iterator[LeaseKeeper]:
 def _dispatched(database: Database, source: list[Any], task: Task = Task.PREDICT, **parameters: Any) -> BatchMessage:
     model = f"fake-{task.value}"
     submit(database, load_registry(), source, task=task, model=model, parameters=parameters, name="some")
-    jobs.cut(database, 10)
+    cuts.cut(database, 10)
     with database.transaction() as connection:
         waiting = [batch.batch for batch in dispatches.waiting(connection, task, 1)]
     return dispatches.dispatch(database, waiting, {})[0].message

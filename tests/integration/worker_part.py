@@ -10,7 +10,7 @@ from producer.client import Client
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected, Task
-from schemas.ledger import claims, dispatches, jobs, leases
+from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, SummarySentence
@@ -70,7 +70,7 @@ def summarize(item: Item, sample: int) -> Outcome:
 def work(database: Database, task: Task, answer: Answer, *, batches: int = 100) -> None:
     """Do what the dispatcher and a worker do, for at most that many batches."""
     lease = leases.take(database, WorkerInfo("cpu0@test", "cpu", 1, [task], 8, {}), 60.0)
-    jobs.cut(database, 100)
+    cuts.cut(database, 100)
     with database.transaction() as connection:
         waiting = [found.batch for found in dispatches.waiting(connection, task, batches)][:batches]
     for sent in dispatches.dispatch(database, waiting, {}):

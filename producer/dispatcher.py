@@ -25,6 +25,7 @@ BUSY_TICK = 0.02  # seconds between looks while there is work
 IDLE_TICK = 0.5
 CARE_EVERY = 0.5  # seconds between looks for what was lost
 LOST_AFTER = 3.0  # seconds until a message that left its queue unclaimed is sent again
+OVERTAKEN_AFTER = 10.0  # seconds behind a message that was sent later and is being worked on
 CUT_AHEAD = 64  # pending batches that each job has ready
 SUSPECT_CRASHES = 2  # a batch that was running in so many crashes is split; a lone row fails
 
@@ -40,6 +41,8 @@ class Dispatcher:
         self._present = dict.fromkeys(Task, 0.0)  # virtual time of each task's fair share
         self._cared_at = 0.0
         self._led_until = 0.0
+        self._seen_at = 0.0
+        self._here_since = 0.0
         self._listener: Connection | None = None
         self.stop = threading.Event()
 
@@ -86,8 +89,11 @@ class Dispatcher:
 
     def _care(self) -> None:
         """Find the dead, the lost and the finished."""
-        for worker in leases.close_lapsed(self._database, self._lease_seconds):
-            log.warning("worker %s was silent for %.0f s; its batches go to others", worker, self._lease_seconds)
+        for job in jobs.finish(self._database):
+            log.info("job %d is done", job)
+        if self._was_here():
+            for worker in leases.close_lapsed(self._database, self._lease_seconds):
+                log.warning("worker %s was silent for %.0f s; its batches go to others", worker, self._lease_seconds)
         if expired := dispatches.expire(self._database):
             log.warning("%d batches return from workers that are gone", expired)
         self._isolate_suspects()
@@ -98,8 +104,19 @@ class Dispatcher:
         for task in Task:
             if self._broker.depth(task) == 0 and (lost := dispatches.recall(self._database, task, LOST_AFTER)):
                 log.warning("%d messages of %s were lost and will be sent again", lost, task.value)
-        for job in jobs.finish(self._database):
-            log.info("job %d is done", job)
+            if overtaken := dispatches.recall_overtaken(self._database, task, OVERTAKEN_AFTER):
+                log.warning("%d messages of %s were overtaken and will be sent again", overtaken, task.value)
+
+    def _was_here(self) -> bool:
+        """Whether this process has looked on without a gap for the length of a lease.
+
+        After a suspended machine or a cut network nobody could renew, so everyone gets the time to do so first.
+        """
+        now = time.time()  # unlike the monotonic clock it goes on while the machine is suspended
+        if not 0.0 <= now - self._seen_at <= self._lease_seconds / 2:
+            self._here_since = now
+        self._seen_at = now
+        return now - self._here_since >= self._lease_seconds
 
     def _isolate_suspects(self) -> None:
         with self._database.transaction() as connection:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -69,7 +70,8 @@ def stop(settings: Settings) -> bool:
     """
     info = StackFile(settings).running()
     if info is not None:
-        os.kill(info.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(info.pid, signal.SIGTERM)
         deadline = time.monotonic() + 2 * settings.drain_seconds + 60.0
         while StackFile(settings).running() is not None:
             if time.monotonic() > deadline:

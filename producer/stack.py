@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -61,7 +62,7 @@ class StackFile:
         """The stack that runs now, or None."""
         try:
             with self._lock.open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: those who ask do not meet each other
                 return None
         except FileNotFoundError:
             return None
@@ -79,12 +80,29 @@ class StackFile:
         """
         self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock_alone(descriptor)
+        self._info.unlink(missing_ok=True)  # of one that was killed
         temporary = self._info.with_suffix(".new")
         temporary.touch(mode=0o600)
         temporary.write_text(json.dumps(asdict(info)))
         temporary.replace(self._info)
         return descriptor
+
+    def release(self, descriptor: int) -> None:
+        """Stop being the stack."""
+        self._info.unlink(missing_ok=True)
+        os.close(descriptor)
+
+    @staticmethod
+    def _lock_alone(descriptor: int) -> None:
+        """Lock, allowing for somebody who is just asking whether a stack runs."""
+        for _ in range(20):
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.05)
+        os.close(descriptor)
+        raise BlockingIOError
 
 
 class Stack:
@@ -170,8 +188,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s stack %(levelname)s: %(message)s")
     settings = load_settings()
     info = new_info(settings)
+    file = StackFile(settings)
     try:
-        descriptor = StackFile(settings).hold(info)
+        descriptor = file.hold(info)
     except BlockingIOError:
         log.info("another stack runs already")
         return
@@ -181,7 +200,7 @@ def main() -> None:
         log.error("%s", fault)
         sys.exit(fault.exit_code)
     finally:
-        os.close(descriptor)
+        file.release(descriptor)
 
 
 if __name__ == "__main__":

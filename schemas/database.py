@@ -27,6 +27,14 @@ _CONNECT: dict[str, Any] = {
     "application_name": "sciqueue",
     "row_factory": dict_row,
 }
+# The last two: a session that was suspended inside a transaction, and a server that has become a standby.
+_AWAY = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    PoolTimeout,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
 _SESSION = (
     "SET search_path = sciqueue, public; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'"
 )
@@ -42,7 +50,7 @@ def reachable() -> Iterator[None]:
     """
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as fault:
+    except _AWAY as fault:
         primary = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
         lines = str(fault).strip().splitlines()
         detail = primary or (lines[-1].strip() if lines else type(fault).__name__)

@@ -51,7 +51,7 @@ def make_worker(info: WorkerInfo, device: str, database_url: str, broker_url: st
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
     )
     app = make_app(broker_url, lambda message: runner.run(message, keeper))
-    watchdog = Watchdog(shelf, on_wedged=lambda: end_process(START_AGAIN))
+    watchdog = Watchdog(shelf, runner, on_stuck=lambda: end_process(START_AGAIN))
     worker = Worker(app, keeper, runner, watchdog, database)
     _connect_signals(worker, settings.drain_seconds)
     return worker
@@ -106,15 +106,26 @@ def _connect_signals(worker: Worker, drain: float) -> None:
     """Start and stop our parts with Celery's own. (`worker_process_init` never fires in its threads pool.)"""
 
     def start(**_: Any) -> None:
-        worker.keeper.start()
-        worker.watchdog.start()
+        try:
+            worker.keeper.start()
+            worker.watchdog.start()
+        except Exception:  # Celery would log it and go on without a lease, to have every batch refused
+            log.exception("the worker cannot start")
+            end_process(START_AGAIN)
 
     def drain_in_background(**_: Any) -> None:
         # Celery waits for running tasks without a limit, so the limit is ours.
         threading.Thread(target=worker.runner.stop, args=(drain,), name="drain", daemon=True).start()
-        last = threading.Timer(drain + LAST_SECONDS, end_process, args=(0,))
+        last = threading.Timer(drain + LAST_SECONDS, end_late)
         last.daemon = True
         last.start()
+
+    def end_late() -> None:
+        # With the lease given back, what still hangs here is not taken for a crash.
+        closing = threading.Thread(target=worker.keeper.stop, daemon=True)
+        closing.start()
+        closing.join(LAST_SECONDS / 2)
+        end_process(0)
 
     def stop(**_: Any) -> None:
         worker.keeper.stop()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from schemas.command import PROCESSES, examples
-from schemas.endpoints import find_servers
+from schemas.endpoints import find_servers, open_database
 from schemas.errors import UsageError
 from schemas.items import Task
 from schemas.lifeline import end_with
@@ -43,6 +43,7 @@ def worker(
     settings = load_settings()
     devices = parse_devices(device)
     wanted = _tasks(tasks)
+    open_database(settings).close()  # one clear line now, rather than workers that cannot start
     Supervisor(devices, wanted, settings, find_servers(settings).database_url).run()
 
 

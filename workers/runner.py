@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from schemas.database import Database
-from schemas.errors import Conflict, ModelUnavailable, RowError, ServerUnavailable, StaleFence, UsageError
+from schemas.errors import Conflict, ModelUnavailable, NotFound, RowError, ServerUnavailable, StaleFence, UsageError
 from schemas.items import Item, Rejected
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
@@ -25,6 +25,7 @@ from workers.tickets import Ticket
 log = logging.getLogger(__name__)
 
 PREPARING = 2  # batches prepared at a time: more would only compete with the model thread for the interpreter
+OVERDUE = 60.0  # seconds past a deadline until a thread is taken to be stuck
 RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL is away
 
 
@@ -36,7 +37,8 @@ class Runner:
         self._shelf = shelf
         self._preparing = threading.BoundedSemaphore(PREPARING)
         self._lock = threading.Lock()
-        self._waiting: set[Ticket] = set()
+        self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
+        self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
         self._stopping = threading.Event()
 
     def run(self, message: BatchMessage, lease: LeaseKeeper) -> str:
@@ -47,9 +49,17 @@ class Runner:
         """
         if self._stopping.is_set():
             return "left"  # unclaimed: the dispatcher sends it to another worker
-        batch = self._claim(message, lease.id)
-        if batch is None:
-            return "refused"
+        try:
+            batch = self._claim(message, lease.id)
+            verdict = "refused" if batch is None else self._carry_out(batch)
+        except DeviceLost:
+            raise
+        except BaseException as fault:
+            # Whatever this was, the batch may be ours still, and nobody else can take it while this process lives.
+            raise DeviceLost(f"batch {message.batch}: {type(fault).__name__}: {fault}") from fault
+        return verdict
+
+    def _carry_out(self, batch: ClaimedBatch) -> str:
         try:
             outcomes = self._compute(batch)
             verdict = self._record(lambda: self._complete(batch, outcomes))
@@ -58,6 +68,9 @@ class Runner:
             verdict = self._record(lambda: self._pause(batch, reason))
         except CancelledError:
             verdict = "abandoned"  # the lease was lost, and with it the batch
+        except ServerUnavailable as fault:
+            log.warning("batch %d goes back: %s", batch.id, fault)
+            verdict = self._record(lambda: self._release(batch))
         except Stopped as fault:
             if not self._stopping.is_set():  # the model thread died: this process is of no more use
                 raise DeviceLost(str(fault)) from fault
@@ -66,6 +79,12 @@ class Runner:
             log.error("batch %d of job %d was given up", batch.id, batch.job, exc_info=fault)
             verdict = self._record(lambda: self._give_up(batch))
         return verdict
+
+    def overdue(self) -> int | None:
+        """A batch that is so far past its deadline that its thread must be stuck, for the watchdog."""
+        with self._lock:
+            deadlines = list(self._deadlines.items())
+        return next((batch for batch, deadline in deadlines if time.monotonic() > deadline + OVERDUE), None)
 
     def abandon(self) -> None:
         """Drop what is waiting for the device: the lease is lost, and others have these batches now."""
@@ -81,10 +100,9 @@ class Runner:
 
     def _compute(self, batch: ClaimedBatch) -> list[Outcome]:
         model = self._shelf.get(batch.model)
-        deadline = time.monotonic() + model.engine.entry.limits.row_seconds * batch.due
-        with self._preparing:
+        with self._preparing, self._deadline(model, batch) as deadline:
             units, outcomes = prepare(model.engine, batch)
-        ticket = self._submit(model, units, batch)
+            ticket = self._submit(model, units, batch)
         try:
             outcomes += ticket.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
@@ -92,13 +110,26 @@ class Runner:
             raise
         finally:
             with self._lock:
-                self._waiting.discard(ticket)
+                self._waiting.pop(ticket, None)
         return outcomes
+
+    @contextmanager
+    def _deadline(self, model: LoadedModel, batch: ClaimedBatch) -> Iterator[float]:
+        """By when the batch must be done: the time its rows may take, and those of all that wait before them."""
+        with self._lock:
+            due = batch.due + sum(self._waiting.values())
+            deadline = time.monotonic() + model.engine.entry.limits.row_seconds * due
+            self._deadlines[batch.id] = deadline
+        try:
+            yield deadline
+        finally:
+            with self._lock:
+                del self._deadlines[batch.id]
 
     def _submit(self, model: LoadedModel, units: Sequence[Prepared], batch: ClaimedBatch) -> Ticket:
         ticket = model.batcher.submit(units, job=batch.job, weight=batch.weight)
         with self._lock:
-            self._waiting.add(ticket)
+            self._waiting[ticket] = batch.due
         return ticket
 
     def _claim(self, message: BatchMessage, lease: int) -> ClaimedBatch | None:
@@ -132,9 +163,10 @@ class Runner:
         return "done"
 
     def _pause(self, batch: ClaimedBatch, reason: str) -> str:
-        with suppress(Conflict):  # it has ended meanwhile
+        if not claims.release(self._database, batch):
+            return "too late"  # to speak for the job: it may have been mended and resumed since
+        with suppress(Conflict, NotFound):  # it has ended meanwhile
             jobs.pause(self._database, batch.job, reason)
-        claims.release(self._database, batch)
         return "paused its job"
 
     def _release(self, batch: ClaimedBatch) -> str:

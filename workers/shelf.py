@@ -4,42 +4,54 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.database import Database
+from schemas.errors import ModelUnavailable
 from schemas.items import Item
 from schemas.outcomes import Failed, Outcome
 from schemas.registry import ModelEntry
-from workers.batcher import Batcher
+from workers.batcher import Batcher, Stopped
 from workers.engines.contract import Engine, Prepared
 from workers.engines.load import load_engine
 
 log = logging.getLogger(__name__)
 
 
-class _OnDevice:
-    """An engine that waits its turn: the models of one process compute one at a time on its one device."""
+class OnDevice:
+    """An engine that waits its turn: the models of one process compute one at a time on its one device.
+
+    `since` is when the present call into the device began (`time.monotonic`), None between calls.
+    """
 
     def __init__(self, engine: Engine, device: threading.Lock) -> None:
         self.entry = engine.entry
+        self.since: float | None = None
         self._engine = engine
         self._device = device
 
     def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
+        """As the engine does; the device is not needed."""
         return self._engine.prepare(item, parameters)
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
+        """As the engine does, alone on the device."""
         with self._device:
-            return self._engine.run(rows)
+            self.since = time.monotonic()
+            try:
+                return self._engine.run(rows)
+            finally:
+                self.since = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model that is ready to work."""
 
-    engine: Engine
+    engine: OnDevice
     batcher: Batcher
 
 
@@ -52,37 +64,51 @@ class Shelf:
         self._device_lock = threading.Lock()
         self._lock = threading.Lock()  # one loading at a time
         self._loaded: dict[int, LoadedModel] = {}
+        self._stopped = False
 
     def get(self, model: int) -> LoadedModel:
         """The model with that id in the table of models.
 
         Raises:
-            ModelUnavailable: its weights are missing, changed, or refused.
+            ModelUnavailable: it cannot be loaded here, whatever the cause.
+            Stopped: the worker is stopping.
+            ServerUnavailable: PostgreSQL is away.
         """
         with self._lock:
             if model not in self._loaded:
-                entry = self._entry(model)
-                log.info("loading %s on %s", entry.name, self._device)
-                engine = _OnDevice(load_engine(entry, self._device), self._device_lock)
-                batcher = Batcher(engine)
-                batcher.start()
-                self._loaded[model] = LoadedModel(engine, batcher)
+                self._loaded[model] = self._load(model)
             return self._loaded[model]
+
+    def _load(self, model: int) -> LoadedModel:
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT name, entry FROM models WHERE id = %s", (model,)).fetchone()
+        assert row is not None  # noqa: S101 - a batch's job points to it
+        log.info("loading %s on %s", row["name"], self._device)
+        try:
+            engine = OnDevice(load_engine(ModelEntry.model_validate(row["entry"]), self._device), self._device_lock)
+        except ModelUnavailable:
+            raise
+        except Exception as fault:  # no row is to blame for it, and the next row would fare no better
+            log.exception("%s cannot be loaded", row["name"])
+            why = (str(fault).strip().splitlines() or [""])[0]
+            raise ModelUnavailable(
+                f"model '{row['name']}' cannot be loaded on {self._device}: {type(fault).__name__}: {why}"
+            ) from fault
+        if self._stopped:
+            raise Stopped("the worker is stopping")
+        batcher = Batcher(engine)
+        batcher.start()
+        return LoadedModel(engine, batcher)
 
     def loaded(self) -> list[LoadedModel]:
         """The models loaded so far."""
         return list(self._loaded.values())
 
     def stop(self, drain: float) -> None:
-        """Stop all batchers, giving what has begun `drain` seconds in all."""
+        """Stop all batchers, giving what has begun `drain` seconds in all; no other model is loaded from now on."""
+        self._stopped = True
         stopping = [threading.Thread(target=model.batcher.stop, args=(drain,), daemon=True) for model in self.loaded()]
         for thread in stopping:
             thread.start()
         for thread in stopping:
             thread.join(drain + 1.0)
-
-    def _entry(self, model: int) -> ModelEntry:
-        with self._database.transaction() as connection:
-            row = connection.execute("SELECT entry FROM models WHERE id = %s", (model,)).fetchone()
-        assert row is not None  # noqa: S101 - a batch's job points to it
-        return ModelEntry.model_validate(row["entry"])

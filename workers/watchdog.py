@@ -1,26 +1,34 @@
-"""A heartbeat tells that the process lives, not that it works: a device that never answers ends the process."""
+"""A heartbeat tells that the process lives, not that it works: one that is stuck is ended, and started again.
+
+Three ways to be stuck are noticed: the device does not answer, a batch is far past its deadline, and something holds
+the interpreter so that no Python thread runs at all (`faulthandler`'s own thread needs no interpreter).
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import threading
 import time
 from collections.abc import Callable
 
+from workers.runner import Runner
 from workers.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
 EVERY = 2.0  # seconds
 ALLOWANCE = 6.0  # a micro-batch may take so many times what one row may
+FROZEN_AFTER = 60  # seconds without a turn for any Python thread
 
 
 class Watchdog:
-    """Watches the calls into the device and reports one that takes far too long."""
+    """Watches one process; `on_stuck` is to end it."""
 
-    def __init__(self, shelf: Shelf, on_wedged: Callable[[], None]) -> None:
+    def __init__(self, shelf: Shelf, runner: Runner, on_stuck: Callable[[], None]) -> None:
         self._shelf = shelf
-        self._on_wedged = on_wedged
+        self._runner = runner
+        self._on_stuck = on_stuck
 
     def start(self) -> None:
         """Begin to watch, in a thread of its own."""
@@ -28,10 +36,17 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
+            faulthandler.dump_traceback_later(FROZEN_AFTER, exit=True)  # put off for as long as this loop turns
             time.sleep(EVERY)
-            for model in self._shelf.loaded():
-                since = model.batcher.running_since()
-                limit = model.engine.entry.limits.row_seconds * ALLOWANCE
-                if since is not None and time.monotonic() - since > limit:
-                    log.error("%s has not answered for %.0f s: ending this process", model.engine.entry.name, limit)
-                    self._on_wedged()
+            if stuck := self._find_stuck():
+                log.error("%s: ending this process", stuck)
+                self._on_stuck()
+
+    def _find_stuck(self) -> str | None:
+        for model in self._shelf.loaded():
+            limit = model.engine.entry.limits.row_seconds * ALLOWANCE
+            if model.engine.since is not None and time.monotonic() - model.engine.since > limit:
+                return f"{model.engine.entry.name} has not answered for {limit:.0f} s"
+        if overdue := self._runner.overdue():
+            return f"batch {overdue} is far past its deadline"
+        return None

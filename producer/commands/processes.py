@@ -16,8 +16,7 @@ from rich.console import Console
 from producer.running import start, stop
 from producer.stack import StackInfo
 from schemas.command import PROCESSES, examples
-from schemas.database import Database
-from schemas.endpoints import find_database, find_servers
+from schemas.endpoints import find_database, find_servers, open_database
 from schemas.lifeline import end_with
 from schemas.settings import load_settings
 
@@ -73,9 +72,8 @@ def dispatch(
     end_with(parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s dispatcher %(levelname)s: %(message)s")
     settings = load_settings()
-    servers = find_servers(settings)
-    broker = Broker(servers.broker_url)
-    with Database(servers.database_url, size=2) as database:
+    broker = Broker(find_servers(settings).broker_url)
+    with open_database(settings) as database:
         dispatcher = Dispatcher(database, broker, settings.lease_seconds)
 
         def on_signal(_: int, __: FrameType | None) -> None:

@@ -116,6 +116,20 @@ def recall(database: Database, task: Task | None = None, older_than: float = 0.0
     return recalled.rowcount
 
 
+def recall_overtaken(database: Database, task: Task, seconds: float) -> int:
+    """Take back messages that must be lost because later ones of their queue, by `seconds`, were already claimed."""
+    with database.transaction() as connection:
+        recalled = connection.execute(
+            "WITH lost AS (SELECT b.id FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'queued' "
+            "AND j.task = %s AND b.dispatched_at < (SELECT max(o.dispatched_at) - make_interval(secs => %s) "
+            "FROM batches o JOIN jobs k ON k.id = o.job_id WHERE o.state = 'running' AND k.task = j.task) "
+            "FOR UPDATE OF b SKIP LOCKED) "
+            "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM lost l WHERE b.id = l.id",
+            (task.value, seconds),
+        )
+    return recalled.rowcount
+
+
 def expire(database: Database) -> int:
     """Return the batches of closed leases to `pending`: a crash is counted if the lease lapsed. Returns how many.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -175,3 +176,27 @@ def test_a_submission_wakes_an_idle_dispatcher_and_an_empty_corpus_is_done_at_on
         thread.join(20.0)
         broker.close()
     assert not thread.is_alive()
+
+
+def test_a_message_overtaken_by_later_ones_is_lost_and_sent_again(
+    dispatcher: Dispatcher, broker: Broker, broker_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OVERTAKEN_AFTER", 0.05)
+    lease = _worker(database)
+    _job(database, "overtaken")
+    _look(dispatcher, 2)
+    queue = redis.Redis.from_url(broker_url)
+    queue.rpop(Task.PREDICT.queue)  # the first message, taken by a worker that died before its claim
+    with database.transaction() as connection:
+        sent = connection.execute("SELECT id, fence FROM batches WHERE state = 'queued' ORDER BY id").fetchall()
+    time.sleep(0.1)
+    claims.claim(database, BatchMessage(sent[1]["id"], 1), lease)  # makes room for a later one
+    _look(dispatcher, 2)
+    with database.transaction() as connection:
+        later = connection.execute("SELECT max(id) AS id FROM batches WHERE state = 'queued'").fetchone()
+    assert later is not None
+    claims.claim(database, BatchMessage(later["id"], 1), lease)
+    _look(dispatcher, 2)
+    with database.transaction() as connection:
+        first = connection.execute("SELECT fence FROM batches WHERE id = %s", (sent[0]["id"],)).fetchone()
+    assert first == {"fence": 3}  # taken back and sent again, although the queue was never empty

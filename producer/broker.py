@@ -10,7 +10,6 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from schemas.errors import ServerUnavailable
-from schemas.items import Task
 from schemas.ledger.dispatches import Dispatched
 from schemas.message import TASK_NAME
 
@@ -30,7 +29,7 @@ class Broker:
             broker_transport_options={"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT},
         )
 
-    def publish(self, task: Task, batches: Sequence[Dispatched]) -> None:
+    def publish(self, queue: str, batches: Sequence[Dispatched]) -> None:
         """Send the messages of batches that were dispatched.
 
         Raises:
@@ -41,17 +40,17 @@ class Broker:
                 self._app.send_task(
                     TASK_NAME,
                     kwargs=batch.message.to_wire(),
-                    queue=task.queue,
+                    queue=queue,
                     producer=producer,
                     retry=False,
-                    shadow=f"{task.value} {batch.model}",  # what Flower and the logs show
+                    shadow=f"{batch.task.value} {batch.model}",  # what Flower and the logs show
                     kwargsrepr=f"job {batch.job}, batch {batch.message.batch}, {batch.rows} rows",
                 )
 
-    def depth(self, task: Task) -> int:
-        """Messages that wait in a task's queue."""
+    def depth(self, queue: str) -> int:
+        """Messages that wait in a queue."""
         with _reachable():
-            return int(self._redis.llen(task.queue))
+            return int(self._redis.llen(queue))
 
     def was_emptied(self) -> bool:
         """Whether the server has lost its data since `mark` was called."""

@@ -15,8 +15,8 @@ from producer.broker import Broker
 from producer.fair import choose
 from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import RowError, ServerUnavailable
-from schemas.items import Task
 from schemas.ledger import cuts, dispatches, jobs, leases
+from schemas.ledger.dispatches import LANES, Lane
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ CARE_EVERY = 0.5  # seconds between looks for what was lost
 LOST_AFTER = 3.0  # seconds until a message that left its queue unclaimed is sent again
 OVERTAKEN_AFTER = 10.0  # seconds behind a message that was sent later and is being worked on
 CUT_AHEAD = 64  # pending batches that each job has ready
-SUSPECT_CRASHES = 2  # a batch that was running in so many crashes is split; a lone row fails
+SUSPECT_CRASHES = 2  # a batch that crashed among others and then alone is split; a lone row fails
 
 
 class Dispatcher:
@@ -38,7 +38,7 @@ class Dispatcher:
         self._broker = broker
         self._lease_seconds = lease_seconds
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
-        self._present = dict.fromkeys(Task, 0.0)  # virtual time of each task's fair share
+        self._present = dict.fromkeys(LANES, 0.0)  # virtual time of each queue's fair share
         self._cared_at = 0.0
         self._led_until = 0.0
         self._seen_at = 0.0
@@ -71,7 +71,7 @@ class Dispatcher:
             self._care()
             self._cared_at = time.monotonic()
         made = cuts.cut(self._database, CUT_AHEAD)
-        sent = sum(self._fill(task, slots) for task, slots in self._slots().items())
+        sent = sum(self._fill(lane, slots) for lane, slots in self._slots().items())
         return BUSY_TICK if made or sent else IDLE_TICK if self._idle() else BUSY_TICK * 2
 
     def _leads(self) -> bool:
@@ -101,11 +101,12 @@ class Dispatcher:
             recalled = dispatches.recall(self._database)
             self._broker.mark()
             log.info("the broker is empty: %d batches will be sent again", recalled)
-        for task in Task:
-            if self._broker.depth(task) == 0 and (lost := dispatches.recall(self._database, task, LOST_AFTER)):
-                log.warning("%d messages of %s were lost and will be sent again", lost, task.value)
-            if overtaken := dispatches.recall_overtaken(self._database, task, OVERTAKEN_AFTER):
-                log.warning("%d messages of %s were overtaken and will be sent again", overtaken, task.value)
+        for lane in LANES:
+            empty = self._broker.depth(lane.queue) == 0
+            if empty and (lost := dispatches.recall(self._database, lane, LOST_AFTER)):
+                log.warning("%d messages of %s were lost and will be sent again", lost, lane.queue)
+            if overtaken := dispatches.recall_overtaken(self._database, lane, OVERTAKEN_AFTER):
+                log.warning("%d messages of %s were overtaken and will be sent again", overtaken, lane.queue)
 
     def _was_here(self) -> bool:
         """Whether this process has looked on without a gap for the length of a lease.
@@ -129,22 +130,22 @@ class Dispatcher:
                 message = "the worker died of this row, or gave it up, more than once"
                 dispatches.fail(self._database, batch, RowError.WORKER_CRASH, message)
 
-    def _slots(self) -> dict[Task, int]:
+    def _slots(self) -> dict[Lane, int]:
         with self._database.transaction() as connection:
             by_queue = leases.slots_by_queue(connection)
-        return {task: by_queue[task.queue] for task in Task if task.queue in by_queue}
+        return {lane: by_queue[lane.queue] for lane in LANES if lane.queue in by_queue}
 
-    def _fill(self, task: Task, slots: int) -> int:
+    def _fill(self, lane: Lane, slots: int) -> int:
         """Top up one queue. The window is half the slots: enough to keep them busy, little enough to stay fair."""
         with self._database.transaction() as connection:
-            room = max(1, slots // 2) - dispatches.queued(connection, task)
-            waiting = dispatches.waiting(connection, task, room) if room > 0 else []
+            room = max(1, slots // 2) - dispatches.queued(connection, lane)
+            waiting = dispatches.waiting(connection, lane, room) if room > 0 else []
         if not waiting:
             return 0
-        choice = choose(waiting, room, self._present[task])
-        self._present[task] = choice.present
+        choice = choose(waiting, room, self._present[lane])
+        self._present[lane] = choice.present
         handed = dispatches.dispatch(self._database, choice.batches, choice.served)
-        self._broker.publish(task, handed)
+        self._broker.publish(lane.queue, handed)
         return len(handed)
 
     def _idle(self) -> bool:

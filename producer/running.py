@@ -19,6 +19,7 @@ from producer.stack import StackFile, StackInfo, log_file
 from schemas.database import connect
 from schemas.endpoints import find_database
 from schemas.errors import ServerUnavailable
+from schemas.items import Task
 from schemas.ledger import leases
 from schemas.settings import Settings
 
@@ -85,11 +86,12 @@ def stop(settings: Settings) -> bool:
     return info is not None or left
 
 
-def _workers(settings: Settings) -> int | None:
-    """Workers with a live lease; None while the database cannot tell."""
+def _workers(settings: Settings) -> bool | None:
+    """Whether every task has a live worker; None while the database cannot tell."""
     try:
         with connect(find_database(settings)) as connection:
-            return sum(leases.slots_by_queue(connection).values())
+            slots = leases.slots_by_queue(connection)
+            return all(task.queue in slots for task in Task)
     except (ServerUnavailable, psycopg.errors.UndefinedTable):
         return None
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from schemas.errors import RowError
 
+SUSPECTS = "sciqueue.suspects"  # the queue of batches that were running when a process died; each is run alone
+
 
 class Task(StrEnum):
     """The three kinds of work; each has its own queue and its own outcome table."""

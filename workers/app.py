@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +42,10 @@ class Worker:
     database: Database
 
 
-def make_worker(info: WorkerInfo, device: str, database_url: str, broker_url: str, settings: Settings) -> Worker:
+def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: Settings) -> Worker:
     """Put a worker together. Nothing is connected before Celery starts it."""
-    database = Database(database_url, size=min(4, settings.slots + 1))
-    shelf = Shelf(database, device)
+    database = Database(database_url, size=min(4, info.slots + 1))
+    shelf = Shelf(database, info.device)
     runner = Runner(database, shelf)
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
@@ -85,12 +85,12 @@ def make_app(broker_url: str, run: Callable[[BatchMessage], str]) -> Celery:
     return app
 
 
-def serve(worker: Worker, name: str, queues: Sequence[str], slots: int) -> None:
+def serve(worker: Worker, info: WorkerInfo) -> None:
     """Consume messages until stopped by a signal."""
     worker.app.worker_main(
         [
-            *("worker", "--pool=threads", f"--concurrency={slots}", f"--hostname={name}"),
-            *(f"--queues={','.join(queues)}", "--task-events", "--without-gossip", "--without-mingle"),
+            *("worker", "--pool=threads", f"--concurrency={info.slots}", f"--hostname={info.worker}"),
+            *(f"--queues={','.join(info.queues)}", "--task-events", "--without-gossip", "--without-mingle"),
             "--loglevel=INFO",
         ]
     )

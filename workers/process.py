@@ -12,7 +12,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.endpoints import find_servers
-from schemas.items import Task
 from schemas.ledger.leases import WorkerInfo
 from schemas.lifeline import end_with
 from schemas.settings import load_settings
@@ -26,17 +25,18 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="workers.process")
     arguments.add_argument("--name", required=True, help="device@host")
     arguments.add_argument("--device", required=True, help="cpu or cuda, as the pinned process sees it")
-    arguments.add_argument("--tasks", required=True, help="comma-separated")
+    arguments.add_argument("--queues", required=True, help="comma-separated")
+    arguments.add_argument("--slots", type=int, required=True, help="batches at a time")
     arguments.add_argument("--parent", type=int, required=True, help="the supervisor's process id")
     options = arguments.parse_args()
     end_with(options.parent)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
     servers = find_servers(settings)
-    tasks = [Task(task) for task in options.tasks.split(",")]
-    info = WorkerInfo(options.name, options.device, os.getpid(), tasks, settings.slots, software_versions())
-    worker = make_worker(info, options.device, servers.database_url, servers.broker_url, settings)
-    serve(worker, options.name, [task.queue for task in tasks], settings.slots)
+    queues = options.queues.split(",")
+    info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())
+    worker = make_worker(info, servers.database_url, servers.broker_url, settings)
+    serve(worker, info)
 
 
 def software_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Keeps one worker process a device alive: starts it pinned, starts it again when it ends, stops it in order.
+"""Keeps one worker process a device alive, and one for suspects: starts, starts again, stops in order.
 
 Celery's threads pool ends on some broker faults, a wedged device ends its process on purpose, and a segmentation
 fault ends it without asking: in each case the supervisor reports the death, so that the batches return at once.
@@ -18,7 +18,7 @@ from types import FrameType
 
 from schemas.database import Database
 from schemas.errors import ServerUnavailable
-from schemas.items import Task
+from schemas.items import SUSPECTS, Task
 from schemas.keepalive import KeptAlive
 from schemas.ledger import leases
 from schemas.settings import Settings
@@ -34,11 +34,14 @@ class Supervisor:
     """Call `run` in the main thread; SIGTERM or SIGINT end it."""
 
     def __init__(self, devices: Sequence[Device], tasks: Sequence[Task], settings: Settings, database_url: str) -> None:
-        self._tasks = tasks
         self._settings = settings
         self._threads = threads_per_process(len(devices), settings.torch_threads)
         self._database = Database(database_url, size=1, timeout=2.0)
-        self._workers = [self._kept_alive(device) for device in devices]
+        queues = [task.queue for task in tasks]
+        self._workers = [self._kept_alive(device.name, device, queues, settings.slots) for device in devices]
+        # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
+        first = devices[0]
+        self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -59,15 +62,19 @@ class Supervisor:
         log.info("%s: stopping the workers", signal.Signals(signum).name)
         self._stop.set()
 
-    def _kept_alive(self, device: Device) -> KeptAlive:
-        return KeptAlive(device.name, lambda: self._start(device), lambda pid: self._report_death(device.name, pid))
+    def _kept_alive(self, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
+        return KeptAlive(
+            name,
+            lambda: self._start(name, device, queues, slots),
+            lambda pid: self._report_death(name, pid),
+        )
 
-    def _start(self, device: Device) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, device: Device, queues: Sequence[str], slots: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "workers.process"),
-                *("--name", device.name, "--device", device.torch),
-                *("--tasks", ",".join(self._tasks)),
+                *("--name", name, "--device", device.torch),
+                *("--queues", ",".join(queues), "--slots", str(slots)),
                 *("--parent", str(os.getpid())),
             ],
             # OMP_NUM_THREADS is what torch takes its number of threads from.

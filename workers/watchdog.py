@@ -36,7 +36,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            faulthandler.dump_traceback_later(FROZEN_AFTER, exit=True)  # put off for as long as this loop turns
+            # Put off for as long as this loop turns. Celery has put a log in the place of stderr.
+            faulthandler.dump_traceback_later(FROZEN_AFTER, exit=True, file=2)
             time.sleep(EVERY)
             if stuck := self._find_stuck():
                 log.error("%s: ending this process", stuck)

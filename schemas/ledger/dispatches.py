@@ -13,9 +13,38 @@ from dataclasses import dataclass
 
 from schemas.database import Connection, Database
 from schemas.errors import RowError
-from schemas.items import Task
+from schemas.items import SUSPECTS, Task
 from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, table_of
 from schemas.message import BatchMessage
+
+_TASK = "(%(task)s::text IS NULL OR j.task = %(task)s)"
+_SUSPECTS = "(%(suspects)s::bool IS NULL OR (b.crashes > 0) = %(suspects)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What one queue carries: a task's batches, or of all tasks those that were running when a process died.
+
+    Suspects have a queue of their own, whose worker runs one batch at a time: what crashes there is to blame itself.
+    None means: whatever.
+    """
+
+    task: Task | None
+    suspects: bool | None = False
+
+    @property
+    def queue(self) -> str:
+        """The Celery queue."""
+        return self.task.queue if self.task is not None else SUSPECTS
+
+    @property
+    def wanted(self) -> dict[str, object]:
+        """Parameters of the queries."""
+        return {"task": self.task, "suspects": self.suspects}
+
+
+EVERYTHING = Lane(None, None)
+LANES = (*(Lane(task) for task in Task), Lane(None, suspects=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +63,30 @@ class Dispatched:
     """A batch whose message may now be published; `rows` and `model` are for Flower's eyes."""
 
     message: BatchMessage
+    task: Task
     job: int
     rows: int
     model: str
 
 
-def waiting(connection: Connection, task: Task, room: int) -> list[Waiting]:
-    """The first `room` pending batches of every running job of a task."""
+def waiting(connection: Connection, lane: Lane, room: int) -> list[Waiting]:
+    """The first `room` pending batches in a lane, of every running job."""
     rows = connection.execute(
         "SELECT b.id AS batch, j.id AS job, b.cost, j.weight, j.served FROM jobs j CROSS JOIN LATERAL ("
-        "  SELECT id, cost FROM batches WHERE job_id = j.id AND state = 'pending' ORDER BY id LIMIT %s) b "
-        "WHERE j.task = %s AND j.state = 'running' ORDER BY b.id",
-        (room, task.value),
+        "  SELECT id, cost FROM batches b WHERE job_id = j.id AND state = 'pending' "
+        f"  AND {_SUSPECTS} ORDER BY id LIMIT %(room)s) b "
+        f"WHERE {_TASK} AND j.state = 'running' ORDER BY b.id",
+        {**lane.wanted, "room": room},
     ).fetchall()
     return [Waiting(**row) for row in rows]
 
 
-def queued(connection: Connection, task: Task) -> int:
-    """Batches of a task whose messages are on their way."""
+def queued(connection: Connection, lane: Lane) -> int:
+    """Batches of a lane whose messages are on their way."""
     row = connection.execute(
-        "SELECT count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'queued' AND j.task = %s",
-        (task.value,),
+        "SELECT count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id "
+        f"WHERE b.state = 'queued' AND {_TASK} AND {_SUSPECTS}",
+        lane.wanted,
     ).fetchone()
     return int(row["n"]) if row else 0
 
@@ -88,7 +120,7 @@ def dispatch(database: Database, batches: Sequence[int], served: dict[int, float
             "FOR UPDATE SKIP LOCKED) "
             "UPDATE batches b SET state = 'queued', fence = b.fence + 1, dispatched_at = clock_timestamp() "
             "FROM ready r, jobs j JOIN models m ON m.id = j.model_id WHERE b.id = r.id AND j.id = b.job_id "
-            "RETURNING b.id, b.fence, b.job_id, b.rows, m.name",
+            "RETURNING b.id, b.fence, j.task, b.job_id, b.rows, m.name",
             (list(batches), jobs),
         ).fetchall()
         connection.cursor().executemany(  # a resume in between may have moved the job further: time never goes back
@@ -97,35 +129,37 @@ def dispatch(database: Database, batches: Sequence[int], served: dict[int, float
         )
     order = {batch: place for place, batch in enumerate(batches)}
     rows.sort(key=lambda row: order[row["id"]])
-    return [Dispatched(BatchMessage(r["id"], r["fence"]), r["job_id"], r["rows"], r["name"]) for r in rows]
+    return [
+        Dispatched(BatchMessage(r["id"], r["fence"]), Task(r["task"]), r["job_id"], r["rows"], r["name"]) for r in rows
+    ]
 
 
-def recall(database: Database, task: Task | None = None, older_than: float = 0.0) -> int:
+def recall(database: Database, lane: Lane = EVERYTHING, older_than: float = 0.0) -> int:
     """Take back messages that will not arrive: queued → pending. Returns how many.
 
     For an emptied broker all of them; for one queue found empty, those dispatched `older_than` seconds ago.
     """
-    with database.transaction() as connection:
-        recalled = connection.execute(
-            "WITH lost AS (SELECT b.id FROM batches b JOIN jobs j ON j.id = b.job_id "
-            "WHERE b.state = 'queued' AND b.dispatched_at <= clock_timestamp() - make_interval(secs => %s) "
-            "AND (%s::text IS NULL OR j.task = %s) FOR UPDATE OF b SKIP LOCKED) "
-            "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM lost l WHERE b.id = l.id",
-            (older_than, task, task),
-        )
-    return recalled.rowcount
+    return _recall(
+        database, "b.dispatched_at <= clock_timestamp() - make_interval(secs => %(seconds)s)", lane, older_than
+    )
 
 
-def recall_overtaken(database: Database, task: Task, seconds: float) -> int:
+def recall_overtaken(database: Database, lane: Lane, seconds: float) -> int:
     """Take back messages that must be lost because later ones of their queue, by `seconds`, were already claimed."""
+    later = (
+        "b.dispatched_at < (SELECT max(b.dispatched_at) - make_interval(secs => %(seconds)s) "
+        f"FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'running' AND {_TASK} AND {_SUSPECTS})"
+    )
+    return _recall(database, later, lane, seconds)
+
+
+def _recall(database: Database, lost: str, lane: Lane, seconds: float) -> int:
     with database.transaction() as connection:
         recalled = connection.execute(
             "WITH lost AS (SELECT b.id FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'queued' "
-            "AND j.task = %s AND b.dispatched_at < (SELECT max(o.dispatched_at) - make_interval(secs => %s) "
-            "FROM batches o JOIN jobs k ON k.id = o.job_id WHERE o.state = 'running' AND k.task = j.task) "
-            "FOR UPDATE OF b SKIP LOCKED) "
+            f"AND {_TASK} AND {_SUSPECTS} AND {lost} FOR UPDATE OF b SKIP LOCKED) "
             "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM lost l WHERE b.id = l.id",
-            (task.value, seconds),
+            {**lane.wanted, "seconds": seconds},
         )
     return recalled.rowcount
 

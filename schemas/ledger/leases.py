@@ -10,7 +10,6 @@ from psycopg.types.json import Jsonb
 
 from schemas.database import Connection, Database
 from schemas.errors import LeaseLost
-from schemas.items import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class WorkerInfo:
     worker: str  # device@host, as Flower shows it
     device: str
     pid: int
-    tasks: Sequence[Task]
+    queues: Sequence[str]
     slots: int
     versions: dict[str, str]
 
@@ -35,7 +34,7 @@ def take(database: Database, info: WorkerInfo, seconds: float) -> int:
                 info.worker,
                 info.device,
                 info.pid,
-                [task.queue for task in info.tasks],
+                list(info.queues),
                 info.slots,
                 Jsonb(info.versions),
                 seconds,

@@ -33,7 +33,7 @@ MODEL = "fake-predict"
 
 def kill_worker(site: Lab) -> None:
     """A worker process, as a segmentation fault or the kernel's memory killer would end it."""
-    _kill(site.workers()[0])
+    _kill(random.choice(site.workers()))
 
 
 def kill_dispatcher(site: Lab) -> None:
@@ -53,7 +53,7 @@ def kill_postgres(site: Lab) -> None:
 
 def pause_worker(site: Lab) -> None:
     """A worker that hangs beyond its lease and then goes on as if nothing had happened."""
-    worker = site.workers()[0]
+    worker = random.choice(site.workers())
     worker.send_signal(signal.SIGSTOP)
     time.sleep(site.settings.lease_seconds + 2.0)
     worker.send_signal(signal.SIGCONT)

@@ -11,6 +11,7 @@ from schemas.errors import RowError
 from schemas.items import ContentKind, Molecule, Prompt, Record, Rejected, Task
 from schemas.ledger import claims, corpora, cuts, dispatches, jobs
 from schemas.ledger.claims import ClaimedBatch
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction
 from schemas.registry import Endpoint, EngineKind, Limits, ModelEntry
@@ -155,7 +156,9 @@ def entry_for(task: Task, *, rows: int = 4, size: int = 1000, endpoints: Sequenc
 
 def worker_info(name: str = "cpu@test", slots: int = 4) -> WorkerInfo:
     """A worker for all tasks."""
-    return WorkerInfo(worker=name, device="cpu", pid=1, tasks=list(Task), slots=slots, versions={"sciqueue": "0"})
+    return WorkerInfo(
+        worker=name, device="cpu", pid=1, queues=[task.queue for task in Task], slots=slots, versions={"sciqueue": "0"}
+    )
 
 
 def records(kind: ContentKind, count: int, *, rejected: Callable[[int], bool] = lambda row: False) -> list[Record]:
@@ -217,7 +220,7 @@ def claim_all(database: Database, lease: int, task: Task = Task.PREDICT) -> list
     """Cut, send and claim whatever waits."""
     cuts.cut(database, 99)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, task, 99)
+        waiting = dispatches.waiting(connection, Lane(task, None), 99)
     sent = dispatches.dispatch(database, [w.batch for w in waiting], {})
     claimed = [claims.claim(database, handed.message, lease) for handed in sent]
     return [batch for batch in claimed if batch is not None]

@@ -8,6 +8,7 @@ from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Item, Paper, Rejected, Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, SummarySentence
 
@@ -16,13 +17,15 @@ Answer = Callable[[Item, int], Outcome]
 
 def work_off(database: Database, task: Task, answer: Answer, *, batches: int | None = None) -> int:
     """Do all waiting batches of a task, or so many; end the jobs that are complete. Returns how many were done."""
-    info = WorkerInfo(worker="cpu@test", device="cpu", pid=1, tasks=[task], slots=4, versions={"sciqueue": "test"})
+    info = WorkerInfo(
+        worker="cpu@test", device="cpu", pid=1, queues=[task.queue], slots=4, versions={"sciqueue": "test"}
+    )
     lease = leases.take(database, info, 60.0)
     done = 0
     while batches is None or done < batches:
         cuts.cut(database, 8)
         with database.transaction() as connection:
-            waiting = dispatches.waiting(connection, task, 1)
+            waiting = dispatches.waiting(connection, Lane(task, None), 1)
         if not waiting:
             break
         for handed in dispatches.dispatch(database, [waiting[0].batch], {}):

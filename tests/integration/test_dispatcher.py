@@ -38,7 +38,7 @@ def dispatcher(database: Database, broker: Broker) -> Dispatcher:
 
 
 def _worker(database: Database, task: Task = Task.PREDICT, slots: int = SLOTS) -> int:
-    return leases.take(database, leases.WorkerInfo("cpu0@test", "cpu", 1, [task], slots, {}), 3600.0)
+    return leases.take(database, leases.WorkerInfo("cpu0@test", "cpu", 1, [task.queue], slots, {}), 3600.0)
 
 
 def _job(database: Database, name: str, rows: int = 1000, **options: Priority) -> int:
@@ -73,7 +73,7 @@ def _look(dispatcher: Dispatcher, times: int = 5) -> None:
 def test_without_a_worker_nothing_is_sent(dispatcher: Dispatcher, broker: Broker, database: Database) -> None:
     job = _job(database, "nobody")
     _look(dispatcher)
-    assert broker.depth(Task.PREDICT) == 0
+    assert broker.depth(Task.PREDICT.queue) == 0
     assert set(_states(database, job)) == {"pending"}
 
 
@@ -84,7 +84,7 @@ def test_messages_do_not_multiply_while_nobody_consumes(
     _worker(database)
     job = _job(database, "idle worker")
     _look(dispatcher, 20)
-    assert broker.depth(Task.PREDICT) == WINDOW
+    assert broker.depth(Task.PREDICT.queue) == WINDOW
     assert _states(database, job)["queued"] == WINDOW
 
 
@@ -96,7 +96,7 @@ def test_an_emptied_broker_is_noticed_and_every_message_sent_again_under_a_new_f
     _look(dispatcher)
     redis.Redis.from_url(broker_url).flushall()
     _look(dispatcher)
-    assert broker.depth(Task.PREDICT) == WINDOW
+    assert broker.depth(Task.PREDICT.queue) == WINDOW
     with database.transaction() as connection:
         queued = connection.execute("SELECT id, fence FROM batches WHERE state = 'queued' ORDER BY id").fetchall()
     assert {row["fence"] for row in queued} == {3}  # sent, taken back, sent again
@@ -112,10 +112,10 @@ def test_a_message_that_left_its_queue_unclaimed_is_sent_again(
     _look(dispatcher)
     redis.Redis.from_url(broker_url).delete(Task.PREDICT.queue)  # as a worker does that dies before its claim
     _look(dispatcher)
-    assert broker.depth(Task.PREDICT) == 0  # too early to tell
+    assert broker.depth(Task.PREDICT.queue) == 0  # too early to tell
     monkeypatch.setattr(module, "LOST_AFTER", 0.0)
     _look(dispatcher)
-    assert broker.depth(Task.PREDICT) == WINDOW
+    assert broker.depth(Task.PREDICT.queue) == WINDOW
 
 
 def test_the_window_is_shared_by_priority(dispatcher: Dispatcher, database: Database) -> None:

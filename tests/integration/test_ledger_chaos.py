@@ -15,6 +15,7 @@ from schemas.database import Database
 from schemas.errors import Conflict, LeaseLost, RowError, StaleFence
 from schemas.items import ContentKind, Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.progress import of_job
 from schemas.message import BatchMessage
 
@@ -101,7 +102,7 @@ class Bedlam:
         cuts.cut(database, 8)
         with database.transaction() as connection:
             room = 8 - self.broker.qsize()
-            waiting = dispatches.waiting(connection, self.task, room) if room > 0 else []
+            waiting = dispatches.waiting(connection, Lane(self.task, None), room) if room > 0 else []
         for sent in dispatches.dispatch(database, [w.batch for w in waiting], {w.job: w.served + 1 for w in waiting}):
             fate = 0.5 if self.calm.is_set() else luck.random()
             for _ in range(0 if fate < 0.05 else 2 if fate > 0.9 else 1):
@@ -109,7 +110,7 @@ class Bedlam:
         leases.close_lapsed(database, seconds=0)
         dispatches.expire(database)
         if self.broker.empty():
-            dispatches.recall(database, self.task, older_than=0.2)
+            dispatches.recall(database, Lane(self.task, None), older_than=0.2)
         with database.transaction() as connection:
             suspects = dispatches.suspects(connection, 2)
         for batch, rows in suspects:

@@ -12,6 +12,7 @@ from schemas.errors import Conflict, CorpusChanged, RowError
 from schemas.items import ContentKind, Item, Molecule, Paper, Prompt, Record, Rejected, Section, Task
 from schemas.ledger import claims, corpora, cuts, dispatches, jobs, leases, progress
 from schemas.ledger.claims import ClaimedBatch
+from schemas.ledger.dispatches import Lane
 from schemas.outcomes import Failed, Generation, Prediction, Summary, SummarySentence
 
 PAPER = Paper(
@@ -35,7 +36,7 @@ def claimed(
 def claim_next(database: Database, task: Task) -> ClaimedBatch:
     cuts.cut(database, 9)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, task, 1)
+        waiting = dispatches.waiting(connection, Lane(task, None), 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
     batch = claims.claim(database, sent.message, leases.take(database, worker_info(), 3600))
     assert batch is not None

@@ -24,6 +24,7 @@ from schemas.errors import RowError, StaleFence
 from schemas.items import Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
+from schemas.ledger.dispatches import Lane
 from schemas.message import BatchMessage
 
 
@@ -41,7 +42,7 @@ def send(database: Database) -> BatchMessage:
     """Hand the one batch over."""
     cuts.cut(database, 9)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, Task.PREDICT, 1)
+        waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
     return sent.message
 
@@ -89,7 +90,7 @@ def test_an_answer_of_the_first_holder_is_refused_while_a_second_holds_the_batch
 def test_a_message_of_an_older_hand_over_claims_nothing(database: Database, job: int, lease: int, back: str) -> None:
     old = send(database)
     if back == "recalled":
-        assert dispatches.recall(database, Task.PREDICT) == 1
+        assert dispatches.recall(database, Lane(Task.PREDICT, None)) == 1
     else:
         jobs.pause(database, job)
         jobs.resume(database, job)
@@ -110,8 +111,8 @@ def test_a_closed_lease_claims_nothing(database: Database, job: int, lease: int)
 
 def test_messages_of_another_task_or_sent_just_now_are_not_recalled(database: Database, job: int) -> None:
     send(database)
-    assert dispatches.recall(database, Task.GENERATE) == 0
-    assert dispatches.recall(database, Task.PREDICT, older_than=3600) == 0
+    assert dispatches.recall(database, Lane(Task.GENERATE, None)) == 0
+    assert dispatches.recall(database, Lane(Task.PREDICT, None), older_than=3600) == 0
     assert dispatches.recall(database) == 1
 
 

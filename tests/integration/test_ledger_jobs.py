@@ -24,6 +24,7 @@ from schemas.database import Database
 from schemas.errors import Conflict, NotFound, RowError, StaleFence
 from schemas.items import ContentKind, Molecule, Record, Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.progress import of_job, of_jobs
 from schemas.outcomes import Generation
 from schemas.registry import ModelEntry
@@ -110,7 +111,7 @@ def test_a_pause_takes_back_what_is_queued_and_lets_finish_what_runs(
     running, queued = claim_all(database, lease)
     claims.release(database, queued)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, Task.PREDICT, 9)
+        waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 9)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
     jobs.pause(database, job, "the model is missing")
     assert {b.state for b in observe(database).of(job).values()} == {RUNNING, PENDING}
@@ -130,13 +131,13 @@ def test_a_job_that_joins_late_or_comes_back_has_no_claim_on_the_past(database: 
     jobs.pause(database, paused)
     cuts.cut(database, 99)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, Task.PREDICT, 3)
+        waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 3)
     dispatches.dispatch(database, [w.batch for w in waiting], {first: 500.0})
     jobs.resume(database, paused)
     late = opened(database, model, 40, name="late")
     cuts.cut(database, 99)
     with database.transaction() as connection:
-        served = {w.job: w.served for w in dispatches.waiting(connection, Task.PREDICT, 3)}
+        served = {w.job: w.served for w in dispatches.waiting(connection, Lane(Task.PREDICT, None), 3)}
     assert served == {first: 500.0, paused: 500.0, late: 500.0}
 
 
@@ -146,7 +147,7 @@ def test_priority_is_the_share_of_a_job(database: Database, model: int) -> None:
     jobs.open_job(database, corpus, model, PREDICTOR, {"is": "low"}, priority=Priority.LOW)
     cuts.cut(database, 1)
     with database.transaction() as connection:
-        weights = {w.weight for w in dispatches.waiting(connection, Task.PREDICT, 1)}
+        weights = {w.weight for w in dispatches.waiting(connection, Lane(Task.PREDICT, None), 1)}
     assert weights == {16.0, 1.0}
 
 

@@ -31,6 +31,7 @@ from schemas.database import Database
 from schemas.errors import Conflict, CorpusChanged, RowError
 from schemas.items import Task
 from schemas.ledger import corpora, cuts, dispatches, jobs
+from schemas.ledger.dispatches import Lane
 
 
 class Ledger(Workers):
@@ -104,7 +105,7 @@ class Ledger(Workers):
     @rule(task=st.sampled_from(list(TASKS)), room=st.integers(1, 9), lost=st.booleans())
     def dispatch(self, task: Task, room: int, lost: bool) -> None:
         with self.database.transaction() as connection:
-            found = dispatches.waiting(connection, task, room)
+            found = dispatches.waiting(connection, Lane(task, None), room)
         assert all(self.now.jobs[w.job].state == "running" for w in found)
         sent = dispatches.dispatch(self.database, [w.batch for w in found], {w.job: w.served + w.cost for w in found})
         expected = {
@@ -122,7 +123,7 @@ class Ledger(Workers):
         back = self.taken_back(
             lambda b: age == 0 and b.state is QUEUED and (task is None or self.now.jobs[b.job].task is task)
         )
-        assert dispatches.recall(self.database, task, older_than=age) == len(back)
+        assert dispatches.recall(self.database, Lane(task, None), older_than=age) == len(back)
         self.settle(batches=back)
 
     @precondition(lambda self: any(b.crashes and b.state is PENDING for b in self.now.batches.values()))

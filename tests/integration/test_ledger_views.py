@@ -12,6 +12,7 @@ from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import ContentKind, Paper, Record, Section, Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
+from schemas.ledger.dispatches import Lane
 from schemas.outcomes import Outcome, Summary, SummarySentence
 from schemas.registry import ModelEntry
 
@@ -35,7 +36,7 @@ def done(database: Database, entry: ModelEntry, *, samples: int = 1) -> int:
     job, _ = jobs.open_job(database, corpus, model, entry, {"temperature": 1}, samples=samples)
     cuts.cut(database, 9)
     with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, task, 1)
+        waiting = dispatches.waiting(connection, Lane(task, None), 1)
     (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
     batch = claims.claim(database, sent.message, leases.take(database, worker_info("gpu0@lab"), 3600))
     assert batch is not None

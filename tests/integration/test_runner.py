@@ -12,6 +12,7 @@ from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Record, Rejected, Task
 from schemas.ledger import cuts, dispatches, jobs, leases, progress
+from schemas.ledger.dispatches import Lane
 from schemas.message import BatchMessage
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
@@ -31,7 +32,7 @@ def shelf(database: Database) -> Iterator[Shelf]:
 
 @pytest.fixture
 def keeper(database: Database) -> Iterator[LeaseKeeper]:
-    info = leases.WorkerInfo("cpu0@test", "cpu", 1, list(Task), 8, {"python": "3"})
+    info = leases.WorkerInfo("cpu0@test", "cpu", 1, [task.queue for task in Task], 8, {"python": "3"})
     made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None, on_broken=lambda: None)
     made.start()
     yield made
@@ -43,7 +44,7 @@ def _dispatched(database: Database, source: list[Any], task: Task = Task.PREDICT
     submit(database, load_registry(), source, task=task, model=model, parameters=parameters, name="some")
     cuts.cut(database, 10)
     with database.transaction() as connection:
-        waiting = [batch.batch for batch in dispatches.waiting(connection, task, 1)]
+        waiting = [batch.batch for batch in dispatches.waiting(connection, Lane(task, None), 1)]
     return dispatches.dispatch(database, waiting, {})[0].message
 
 

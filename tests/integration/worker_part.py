@@ -12,6 +12,7 @@ from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected, Task
 from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.leases import WorkerInfo
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, SummarySentence
 from schemas.settings import Settings
@@ -69,10 +70,10 @@ def summarize(item: Item, sample: int) -> Outcome:
 
 def work(database: Database, task: Task, answer: Answer, *, batches: int = 100) -> None:
     """Do what the dispatcher and a worker do, for at most that many batches."""
-    lease = leases.take(database, WorkerInfo("cpu0@test", "cpu", 1, [task], 8, {}), 60.0)
+    lease = leases.take(database, WorkerInfo("cpu0@test", "cpu", 1, [task.queue], 8, {}), 60.0)
     cuts.cut(database, 100)
     with database.transaction() as connection:
-        waiting = [found.batch for found in dispatches.waiting(connection, task, batches)][:batches]
+        waiting = [found.batch for found in dispatches.waiting(connection, Lane(task, None), batches)][:batches]
     for sent in dispatches.dispatch(database, waiting, {}):
         batch = claims.claim(database, sent.message, lease)
         assert isinstance(batch, ClaimedBatch)

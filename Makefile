@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test check format chaos bench-load bench-fairness clean
+.PHONY: demo up down test test-all check format chaos bench-load bench-fairness clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -28,6 +28,9 @@ down: $(VENV)/.installed
 
 test: $(VENV)/.installed    ## all tests
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed    ## the same, with the comparison of predictions on all approved drugs
+	$(BIN)/python -m pytest --all-drugs
 
 check: $(VENV)/.installed    ## format, lint, import contract, types
 	$(BIN)/ruff format --check .

@@ -79,13 +79,15 @@ def state(job: JobProgress) -> Text:
 def jobs_table(jobs: Sequence[JobProgress]) -> RenderableType:
     """One line a job."""
     table = _table()
-    table.add_column("job", justify="right", style="bold", min_width=3)
+    widest = max((len(str(job.id)) for job in jobs), default=1)
+    table.add_column("job", justify="right", style="bold", no_wrap=True, min_width=max(3, widest))
     table.add_column("corpus", no_wrap=True, overflow="ellipsis", ratio=1)
     table.add_column("task", no_wrap=True)
     table.add_column("model", no_wrap=True, overflow="ellipsis")
-    table.add_column("state", no_wrap=True)
-    table.add_column("done", justify="right", no_wrap=True)
-    table.add_column("failed", justify="right", no_wrap=True)
+    # Whatever the terminal's width, these are said in full; the names above give way.
+    table.add_column("state", no_wrap=True, min_width=9)
+    table.add_column("done", justify="right", no_wrap=True, min_width=9)
+    table.add_column("failed", justify="right", no_wrap=True, min_width=6)
     table.add_column("age", justify="right", no_wrap=True)
     for job in jobs:
         done = f"{job.done:,}/{job.total:,}" if job.done != job.total else f"{job.done:,}"

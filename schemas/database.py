@@ -53,10 +53,8 @@ def reachable() -> Iterator[None]:
     except _AWAY as fault:
         primary = fault.diag.message_primary if isinstance(fault, psycopg.Error) else None
         lines = str(fault).strip().splitlines()
-        detail = primary or (lines[-1].strip() if lines else type(fault).__name__)
-        raise ServerUnavailable(
-            f"PostgreSQL cannot be reached ({detail}); is it up? 'sciqueue doctor' tells more"
-        ) from fault
+        detail = primary or (lines[0].strip() if lines else type(fault).__name__)
+        raise ServerUnavailable(f"PostgreSQL cannot be used: {detail}; 'sciqueue doctor' tells more") from fault
 
 
 def connect(url: str) -> Connection:

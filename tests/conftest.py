@@ -111,6 +111,7 @@ def _url_of(server: str, name: str, **query: str) -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all-drugs", action="store_true", help="compare predictions on all approved drugs")
     parser.addoption("--fail-on-skip", action="store_true", help="count a skipped test as a failure, as CI does")
 
 

@@ -127,7 +127,11 @@ def _parent(mol: Any, tautomers: bool) -> Structure | Refused:
             mol = rdMolStandardize.Cleanup(mol, _CLEANUP)
             if len(Chem.GetMolFrags(mol)) > 1 and all(atom.GetAtomicNum() != 6 for atom in mol.GetAtoms()):
                 # Which ion of a salt, or which ligand of a metal, would be an arbitrary choice.
-                return Refused(RowError.STANDARDIZATION, "several fragments and none is organic: no parent molecule")
+                return Refused(
+                    RowError.STANDARDIZATION,
+                    "several fragments once standardized (salt or metal "
+                    "complex) and none is organic: no parent molecule; standardize=none predicts on it as given",
+                )
             mol = _UNCHARGER.uncharge(rdMolStandardize.FragmentParent(mol, _CLEANUP, skipStandardize=True))
             if tautomers:
                 mol = rdMolStandardize.CanonicalTautomer(mol, _CLEANUP)

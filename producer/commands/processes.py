@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from producer.running import start, stop
-from producer.stack import StackInfo
+from producer.stack import StackFile, StackInfo
 from schemas.command import PROCESSES, examples
 from schemas.endpoints import find_database, find_servers, open_database
 from schemas.lifeline import end_with
@@ -47,6 +47,8 @@ def up(device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUI
     """Start servers, dispatcher, workers and Flower, and leave them running. Safe to repeat."""
     console = Console()
     settings = load_settings()
+    if StackFile(settings).running():
+        console.print("already running; to change devices or settings: sciqueue down, then up again")
     with console.status("starting") as status:
         info = start(settings, device, lambda what: status.update(f"waiting for {what}"))
     console.print(f"[green]sciqueue is up[/green]; data and logs are in {settings.home}")

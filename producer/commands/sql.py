@@ -46,7 +46,7 @@ def sql(
 
 
 def _read(query: str) -> tuple[list[str], list[list[Any]]]:
-    """Run a query that cannot change anything.
+    """Run one query that cannot change anything, with the rights of an analyst.
 
     Raises:
         UsageError: PostgreSQL refuses it; the message is its own.
@@ -54,8 +54,12 @@ def _read(query: str) -> tuple[list[str], list[list[Any]]]:
     with opened() as database, database.transaction() as connection:
         try:
             connection.execute("SET TRANSACTION READ ONLY")
-            cursor = connection.execute(query.encode())
+            if connection.execute("SELECT FROM pg_roles WHERE rolname = 'sciqueue_reader'").fetchone() is not None:
+                connection.execute("SET LOCAL ROLE sciqueue_reader")
+            # Asked for in binary form, which PostgreSQL gives for a single statement only: nothing can follow it.
+            cursor = connection.execute(query.encode(), binary=True)
             columns = [column.name for column in cursor.description or []]
             return columns, [list(row.values()) for row in cursor] if columns else []
         except psycopg.errors.Error as fault:
-            raise UsageError(str(fault).strip().splitlines()[0]) from fault
+            said = [fault.diag.message_primary or str(fault).strip(), fault.diag.message_hint]
+            raise UsageError(". ".join(part for part in said if part)) from fault

@@ -118,7 +118,7 @@ def test_ctrl_c_while_loading_keeps_what_is_loaded_and_the_same_command_goes_on(
 def test_a_database_that_is_down_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCIQUEUE_DATABASE_URL", NOWHERE)
     began = time.monotonic()
-    refused(sciqueue("jobs"), 5, "PostgreSQL cannot be reached", "sciqueue doctor")
+    refused(sciqueue("jobs"), 5, "PostgreSQL cannot be used", "sciqueue doctor")
     assert time.monotonic() - began < 5.0
 
 

@@ -109,10 +109,14 @@ def test_the_reference_set_itself_is_reproduced(engine: ChempropEngine) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_all_approved_drugs_equal_the_packages_own(engine: ChempropEngine, package: Any) -> None:
+def test_approved_drugs_equal_the_packages_own(
+    engine: ChempropEngine, package: Any, pytestconfig: pytest.Config
+) -> None:
+    """Every sixth by default; `make test-all` takes all 2,845, which is a few minutes of the package's own time."""
     torch.set_num_threads(os.cpu_count() or 1)
-    rows = prepare(engine, DRUGS, standardize="none")
-    assert len(rows) == len(DRUGS)
+    drugs = DRUGS if pytestconfig.getoption("--all-drugs") else DRUGS[::6]
+    rows = prepare(engine, drugs, standardize="none")
+    assert len(rows) == len(drugs)
     rows.sort(key=lambda row: row.tokens)
     outcomes = run(engine, rows)
     theirs, ranks = expected(package, [outcome.standardized for outcome in outcomes])

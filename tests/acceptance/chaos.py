@@ -17,8 +17,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from schemas.errors import ServerUnavailable
 from schemas.ledger import progress
@@ -33,27 +32,27 @@ MODEL = "fake-predict"
 
 def kill_worker(site: Lab) -> None:
     """A worker process, as a segmentation fault or the kernel's memory killer would end it."""
-    _kill(random.choice(site.workers()))
+    random.choice(_alive(site.workers)).kill()
 
 
 def kill_dispatcher(site: Lab) -> None:
     """The dispatcher that leads."""
-    _kill(site.processes("dispatch")[0])
+    _alive(lambda: site.processes("dispatch"))[0].kill()
 
 
 def kill_broker(site: Lab) -> None:
     """The Redis-compatible server; it keeps nothing on disk, so its data go with it."""
-    _kill(site.servers.broker.process())
+    _alive(site.servers.broker.process).kill()
 
 
 def kill_postgres(site: Lab) -> None:
     """PostgreSQL's postmaster."""
-    _kill(site.servers.postgres.process())
+    _alive(site.servers.postgres.process).kill()
 
 
 def pause_worker(site: Lab) -> None:
     """A worker that hangs beyond its lease and then goes on as if nothing had happened."""
-    worker = random.choice(site.workers())
+    worker = random.choice(_alive(site.workers))
     worker.send_signal(signal.SIGSTOP)
     time.sleep(site.settings.lease_seconds + 2.0)
     worker.send_signal(signal.SIGCONT)
@@ -142,9 +141,9 @@ def _submit(site: Lab, source: Path) -> int:
     return int(site.query("SELECT max(id) AS id FROM sciqueue.jobs")[0]["id"])
 
 
-def _kill(process: psutil.Process | None) -> None:
-    assert process is not None, "the victim does not run"
-    process.kill()
+def _alive(find: Callable[[], Any]) -> Any:
+    """The victim, when it is there: it may be about to start again after the last kill."""
+    return until(find, 30.0)
 
 
 def _now(site: Lab) -> float:

@@ -110,24 +110,22 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
 
 def release(database: Database, batch: ClaimedBatch) -> bool:
     """Hand a batch back unfinished: running → pending, blaming nobody. False if it was no longer held."""
-    with database.transaction() as connection:
-        released = connection.execute(
-            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL "
-            "WHERE id = %s AND fence = %s AND state = 'running'",
-            (batch.id, batch.fence),
-        )
-    return released.rowcount == 1
+    return _hand_back(database, batch, crashes=0)
 
 
 def give_up(database: Database, batch: ClaimedBatch) -> bool:
     """Hand back a batch that ran past its deadline: as `release`, but counted like a crash."""
+    return _hand_back(database, batch, crashes=1)
+
+
+def _hand_back(database: Database, batch: ClaimedBatch, crashes: int) -> bool:
     with database.transaction() as connection:
-        given = connection.execute(
-            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL, crashes = crashes + 1 "
+        handed = connection.execute(
+            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL, crashes = crashes + %s "
             "WHERE id = %s AND fence = %s AND state = 'running'",
-            (batch.id, batch.fence),
+            (crashes, batch.id, batch.fence),
         )
-    return given.rowcount == 1
+    return handed.rowcount == 1
 
 
 def _require_done(connection: Connection, batch: ClaimedBatch) -> None:

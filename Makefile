@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos bench-load bench-fairness clean
+.PHONY: demo up down test test-all check format chaos bench bench-load bench-fairness clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -44,6 +44,13 @@ format: $(VENV)/.installed
 
 chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
 	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
+
+bench: $(VENV)/.bench    ## the table of ratios, ours beside other ways; ROW=name for one row
+	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW))
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --group bench
+	touch $@
 
 bench-load: $(VENV)/.installed    ## a million rows: rate and memory
 	$(BIN)/python -m tests.benchmarks.loading

@@ -104,14 +104,14 @@ class Runner:
             units, outcomes = prepare(model.engine, batch)
             ticket = self._submit(model, units, batch)
         try:
-            outcomes += ticket.result(max(0.0, deadline - time.monotonic()))
+            computed = ticket.result(max(0.0, deadline - time.monotonic()))
         except TimeoutError:
             ticket.cancel()
             raise
         finally:
             with self._lock:
                 self._waiting.pop(ticket, None)
-        return outcomes
+        return outcomes + [model.engine.cpu.finish(outcome) for outcome in computed]
 
     @contextmanager
     def _deadline(self, model: LoadedModel, batch: ClaimedBatch) -> Iterator[float]:
@@ -195,7 +195,7 @@ def _prepare_item(engine: Engine, item: Item, batch: ClaimedBatch) -> Sequence[P
     if isinstance(item.content, Rejected):
         return _failures(item, item.content.code, item.content.message, batch.samples)
     try:
-        prepared = engine.prepare(item, batch.parameters)
+        prepared = engine.cpu.prepare(item, batch.parameters)
     except UsageError:  # the job's parameters, not this row
         raise
     except Exception as fault:  # an engine's own mistake costs this row, not the batch

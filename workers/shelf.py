@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from schemas.database import Database
 from schemas.errors import ModelUnavailable
-from schemas.items import Item
-from schemas.outcomes import Failed, Outcome
+from schemas.outcomes import Outcome
 from schemas.registry import ModelEntry
 from workers.batcher import Batcher, Stopped
 from workers.engines.contract import Engine, Prepared
@@ -29,13 +27,10 @@ class OnDevice:
 
     def __init__(self, engine: Engine, device: threading.Lock) -> None:
         self.entry = engine.entry
+        self.cpu = engine.cpu
         self.since: float | None = None
         self._engine = engine
         self._device = device
-
-    def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
-        """As the engine does; the device is not needed."""
-        return self._engine.prepare(item, parameters)
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
         """As the engine does, alone on the device."""

@@ -42,7 +42,7 @@ def test_extracted_summaries_reach_the_bar_and_beat_the_lead(capsys: pytest.Capt
     assert len(papers) == 100
     units: list[Prepared] = []
     for row, (paper, _) in enumerate(papers):
-        (unit,) = engine.prepare(Item(row, paper), {"sentences": 3})
+        (unit,) = engine.cpu.prepare(Item(row, paper), {"sentences": 3})
         assert isinstance(unit, Prepared)
         units.append(unit)
     summaries: list[Summary] = []

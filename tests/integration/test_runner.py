@@ -118,13 +118,13 @@ def test_results_of_a_batch_that_was_taken_away_are_dropped(
 ) -> None:
     message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=0.5)
     runner = Runner(database, shelf)
-    real_prepare = shelf.get(1).engine.prepare
+    real_prepare = shelf.get(1).engine.cpu.prepare
 
     def cancelled_meanwhile(item: Any, parameters: Any) -> Any:
         jobs.cancel(database, 1)
         return real_prepare(item, parameters)
 
-    shelf.get(1).engine.prepare = cancelled_meanwhile  # type: ignore[method-assign]
+    shelf.get(1).engine.cpu.prepare = cancelled_meanwhile  # type: ignore[method-assign]
     assert runner.run(message, keeper) == "too late"
     assert progress.of_job(database, 1).done == 0
 

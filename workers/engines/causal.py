@@ -8,21 +8,17 @@ batch shapes could have changed a token is sampled again alone, so a sample does
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from schemas.errors import ModelUnavailable, RowError
-from schemas.items import Item, Prompt, Rejected
-from schemas.outcomes import Failed, Generation
+from schemas.errors import ModelUnavailable
+from schemas.outcomes import Generation
 from schemas.registry import ModelEntry
 from workers import sampling
-from workers.annotate import annotate
+from workers.engines.causal_cpu import PromptWork, Start
 from workers.engines.contract import Prepared
-from workers.engines.parameters import checked
 from workers.engines.pretrained import read_model, read_tokenizer
 from workers.weights import locate
 
@@ -30,31 +26,6 @@ if TYPE_CHECKING:
     import torch
 
 CROWDED = 0.75  # once fewer of a batch's rows than this share are still growing, the others' caches are dropped
-
-
-class CausalParameters(BaseModel):
-    """A job's parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    samples: int = Field(default=1, ge=1, le=100_000, description="Molecules for each prompt.")
-    temperature: float = Field(default=1.0, gt=0, description="Below 1: the probable ones more often.")
-    top_k: int = Field(default=0, ge=0, description="Draw from the k most probable tokens only; 0: from all.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Draw from the fewest tokens that reach this probability."
-    )
-    max_new_tokens: int = Field(default=128, ge=1, description="A sample is cut here; what there is, is judged.")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="The job's seed; each sample derives its own.")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What one sample begins with: the prompt's token ids behind the start token, and how to go on."""
-
-    ids: tuple[int, ...]
-    seed: int
-    steps: int
-    shape: sampling.Shape
 
 
 @dataclass(slots=True)
@@ -83,51 +54,13 @@ class CausalEngine:
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if begin is None or not self._ends:
             raise ModelUnavailable(f"{folder}: the tokenizer names no start or no end token, so nothing can be sampled")
-        self._begin = int(begin)
-        self._special = frozenset(tokenizer.all_special_ids)
-        # The bare tokenizer, set up once: transformers' own calls change its state, which threads must not share.
-        self._tokenizer = tokenizer.backend_tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
         context = getattr(self._model.config, "max_position_embeddings", None) or entry.limits.max_tokens
-        self._context = min(context, entry.limits.max_tokens)
-
-    def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
-        """One unit a sample, counted as the prompt's tokens and all that may be added.
-
-        A prompt that the tokenizer does not give back unchanged is `UNSUPPORTED`: the model would see another
-        fragment. The model's context and its `max_tokens` bound prompt and sample together.
-
-        Raises:
-            UsageError: a parameter is unknown or out of its range.
-        """
-        asked = checked(CausalParameters, parameters)
-        match item.content:
-            case Prompt(smiles):
-                pass
-            case Rejected(code, message):
-                return [Failed(item.row, code, message)]
-            case _:
-                return [Failed(item.row, RowError.UNSUPPORTED, "this model starts from prompts")]
-        prompt = "".join(smiles.split())
-        ids = self._tokenizer.encode(prompt, add_special_tokens=False).ids
-        if self._special.intersection(ids) or self._text(ids) != prompt:
-            return [Failed(item.row, RowError.UNSUPPORTED, "the model's tokenizer does not know all of this prompt")]
-        steps = min(asked.max_new_tokens, self._context - len(ids) - 1)
-        if steps < 1:
-            message = f"{len(ids)} tokens leave no room in the model's {self._context}"
-            return [Failed(item.row, RowError.TOO_LONG, message)]
-        shape = sampling.Shape(asked.temperature, asked.top_k, asked.top_p)
-        begin = (self._begin, *ids)
-        return [
-            Prepared(
-                row=item.row,
-                tokens=len(begin) + steps,
-                data=Start(begin, sampling.row_seed(asked.seed, item.row, sample), steps, shape),
-                sample=sample,
-            )
-            for sample in range(asked.samples)
-        ]
+        self.cpu = PromptWork(
+            tokenizer.backend_tokenizer,
+            begin=int(begin),
+            special=frozenset(tokenizer.all_special_ids),
+            context=min(context, entry.limits.max_tokens),
+        )
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Generation]:
         """Sample and annotate: one generation for each unit, in order."""
@@ -189,25 +122,17 @@ class CausalEngine:
         return len(sample.tokens) == sample.start.steps or (bool(sample.tokens) and sample.tokens[-1] in self._ends)
 
     def _outcome(self, row: Prepared, sample: Growing) -> Generation:
-        """The text as sampled, end token aside. One that holds another special token stands for no molecule."""
+        """The text as sampled, end token aside; whether it is a molecule is still to be found out."""
         added = [token for token in sample.tokens if token not in self._ends]
-        smiles = self._text([*sample.start.ids[1:], *added])
-        found = None if self._special.intersection(added) else annotate(smiles)
-        properties = {} if found is None else asdict(found)
         return Generation(
             row=row.row,
             sample=row.sample,
-            smiles=smiles,
-            valid=found is not None,
+            smiles=self.cpu.text([*sample.start.ids[1:], *added]),
+            valid=not self.cpu.special.intersection(added),
             nll=sample.nll,
             tokens=len(sample.tokens),
             seed=sample.start.seed,
-            **properties,
         )
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """Token ids as SMILES: without the spaces that word-level tokenizers set, special tokens shown."""
-        return "".join(self._tokenizer.decode(list(ids), skip_special_tokens=False).split())
 
 
 def load(entry: ModelEntry, device: str) -> CausalEngine:

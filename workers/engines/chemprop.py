@@ -9,37 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from chemprop.data.molgraph import MolGraph
-from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
 
-from schemas.errors import ModelUnavailable, RowError
-from schemas.items import Item, Molecule, Rejected
-from schemas.outcomes import Failed, Prediction
+from schemas.errors import ModelUnavailable
+from schemas.outcomes import Prediction
 from schemas.registry import ModelEntry
+from workers.engines.chemprop_cpu import Featurized, MoleculeWork
 from workers.engines.chemprop_ensemble import Ensemble, load_ensemble, wire
 from workers.engines.chemprop_reference import Reference
 from workers.engines.contract import Prepared
-from workers.molecules import DESCRIPTORS, PARENT, Refused, describe, read
+from workers.molecules import DESCRIPTORS
 from workers.weights import locate
 
 REFERENCE = "data/drugbank_approved.csv"
-
-_featurize = SimpleMoleculeMolGraphFeaturizer()
-
-
-@dataclass(frozen=True, slots=True)
-class Featurized:
-    """A molecule as the networks see it, with what was already computed beside them."""
-
-    graph: MolGraph
-    smiles: str
-    inchikey: str
-    descriptors: Sequence[float]
 
 
 class ChempropEngine:
@@ -50,36 +35,12 @@ class ChempropEngine:
     ) -> None:
         """Endpoints are given in the registry's order, which need not be that of the ensembles."""
         self.entry = entry
+        self.cpu = MoleculeWork(entry)
         self._device = device
         self._ensembles = ensembles
         self._reference = reference
         computed = _computed(ensembles)
         self._order = [computed.index((endpoint.name, endpoint.kind)) for endpoint in entry.endpoints]
-
-    def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
-        """Standardize and featurize a molecule; `tokens` counts its atoms.
-
-        Parameters: `standardize` ("parent" or "none") and `tautomers` (bool), see `workers.molecules.read`.
-
-        Raises:
-            UsageError: a parameter has a value that does not exist.
-        """
-        if isinstance(item.content, Rejected):
-            return [Failed(item.row, item.content.code, item.content.message)]
-        if not isinstance(item.content, Molecule):
-            kind = type(item.content).__name__.lower()
-            return [Failed(item.row, RowError.UNSUPPORTED, f"{self.entry.name} predicts on molecules, not on a {kind}")]
-        structure = read(
-            item.content.smiles,
-            standardize=parameters.get("standardize", PARENT),
-            tautomers=parameters.get("tautomers", False),
-            max_atoms=self.entry.limits.max_tokens,
-        )
-        if isinstance(structure, Refused):
-            return [Failed(item.row, structure.code, structure.message)]
-        graph = _featurize(structure.mol)
-        data = Featurized(graph, structure.smiles, structure.inchikey, describe(structure.mol))
-        return [Prepared(item.row, tokens=len(graph.V), data=data)]
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Prepared]) -> Sequence[Prediction]:

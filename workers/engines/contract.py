@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from schemas.items import Item
 from schemas.outcomes import Failed, Outcome
@@ -25,30 +25,71 @@ class Prepared:
     sample: int = 0
 
 
-class Engine(Protocol):
-    """A loaded model on one device.
+class CpuWork(Protocol):
+    """What an engine does for a row without its device: before the device computes, and after.
 
-    `prepare` is called from many threads at once, beside the model thread; it must not touch the device.
-    `run` is called by the one model thread only.
+    It can be pickled, knows no torch, and is called from many threads or processes at once.
     """
 
-    entry: ModelEntry
+    heavy: bool
+    """Whether it holds the interpreter for long (RDKit, plain Python): then it runs in processes beside the worker."""
 
     def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
         """Turn an item into what the device needs: one unit, or one a sample for generators.
 
         Never raises for bad content: that is a `Failed` value with its reason. Parameters are the job's, merged
         over the registry's defaults.
+
+        Raises:
+            UsageError: a parameter is unknown or out of its range; all of the job's rows would share it.
         """
         ...
 
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Complete an outcome of `run` by what needs no device, such as a generated molecule's properties."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model on one device. `run` is called by the one model thread only."""
+
+    entry: ModelEntry
+    cpu: CpuWork
+
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
-        """Compute one micro-batch: exactly one outcome for each row, in order.
+        """Compute one micro-batch: exactly one outcome for each row, in order, still to be finished by `cpu`.
 
         Raises:
             torch.OutOfMemoryError, RuntimeError: the micro-batch did not fit or the device erred; the batcher
             halves it and tries again.
         """
+        ...
+
+
+class Decoding(Protocol):
+    """Rows that are decoded together, a step at a time: a row leaves when it ends, and others join the running rest.
+
+    Called by the one model thread only. After an exception it is dropped, and its rows go through `Engine.run`.
+    """
+
+    def admit(self, rows: Sequence[Prepared]) -> None:
+        """Let rows join: encode their inputs, so that the next step decodes them too."""
+        ...
+
+    def step(self) -> Sequence[tuple[Prepared, Outcome]]:
+        """Decode one token for every row, or a few; the rows that ended by it, each with its outcome."""
+        ...
+
+
+@runtime_checkable
+class ContinuousEngine(Engine, Protocol):
+    """An engine whose rows take very different numbers of steps, so that fixed micro-batches would idle the device.
+
+    `run` stays the way of rows that failed together: it decodes them to their ends without others.
+    """
+
+    def decode(self) -> Decoding:
+        """An empty decoding, which rows are admitted to."""
         ...
 
 

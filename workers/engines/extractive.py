@@ -8,22 +8,19 @@ embedding by about 1e-7, which could swap two sentences of nearly equal worth; s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import ModelUnavailable, RowError
-from schemas.items import Item, Paper, Rejected
-from schemas.outcomes import Failed, Summary, SummarySentence
+from schemas.errors import ModelUnavailable
+from schemas.outcomes import Summary, SummarySentence
 from schemas.registry import ModelEntry
-from workers import papers, selection
+from workers import selection
 from workers.engines.contract import Prepared
-from workers.engines.parameters import checked
+from workers.engines.extractive_cpu import Draft, Ids, SentenceWork
 from workers.engines.pretrained import read_model, read_tokenizer
 from workers.papers import Place
 from workers.weights import locate
@@ -33,30 +30,6 @@ FIRM = 1e-5  # an order of magnitude above the noise between batches in single p
 WORDS = (8, 80)  # shorter ones are headings and fragments, longer ones run-on tables
 # Padded tokens of one forward pass: on a CPU more no longer pays and leaves the cache; a GPU wants to be filled.
 PASS_TOKENS = {"cpu": 2048, "cuda": 65536}
-
-Ids = tuple[int, ...]
-
-
-class ExtractiveParameters(BaseModel):
-    """A job's parameters. The defaults were chosen on ACLSum's training and validation papers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sentences: int = Field(default=3, ge=1, le=100, description="Sentences of a summary.")
-    include_abstract: bool = Field(default=False, description="Also pick from the abstract (section -1).")
-    relevance: float = Field(default=0.8, ge=0, le=1, description="1: closest to the centre; less: unlike each other.")
-    title_weight: float = Field(default=0.5, ge=0, description="How far the title draws the centre towards it.")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A paper cut and tokenized: its sentences, their token ids, the title's (None: no pull), and what was asked."""
-
-    places: tuple[Place, ...]
-    ids: tuple[Ids, ...]
-    title: Ids | None
-    coverage: float
-    parameters: ExtractiveParameters
 
 
 class ExtractiveEngine:
@@ -70,44 +43,11 @@ class ExtractiveEngine:
         self.entry = entry
         self._device = device
         self._model = read_model("AutoModel", folder, dtype="float32", device=device, unused=("pooler.",))
-        # The bare tokenizer, set up once: transformers' own calls change its state, which threads must not share.
         tokenizer = read_tokenizer(folder)
         self._pad = tokenizer.pad_token_id or 0
-        self._tokenizer = tokenizer.backend_tokenizer
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(min(WINDOW, self._model.config.max_position_embeddings))
+        window = min(WINDOW, self._model.config.max_position_embeddings)
+        self.cpu = SentenceWork(entry, tokenizer.backend_tokenizer, window)
         self._pass_tokens = PASS_TOKENS["cpu" if device == "cpu" else "cuda"]
-
-    def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
-        """Cut a paper into sentences and tokenize them: one unit, whose tokens are those of all its sentences.
-
-        Of a paper with more than the model's `max_tokens`, evenly spaced sentences are read.
-
-        Raises:
-            UsageError: a parameter is unknown or out of its range.
-        """
-        asked = checked(ExtractiveParameters, parameters)
-        paper = item.content
-        if isinstance(paper, Rejected):
-            return [Failed(item.row, paper.code, paper.message)]
-        if not isinstance(paper, Paper):
-            return [Failed(item.row, RowError.UNSUPPORTED, "this model summarizes papers")]
-        places = papers.body(paper, asked.include_abstract)
-        if not places:
-            return [Failed(item.row, RowError.EMPTY_TEXT, "no sentence outside references and the like")]
-        title = " ".join(paper.title.split()) if asked.title_weight else ""
-        encodings = self._tokenizer.encode_batch([place.text for place in places] + ([title] if title else []))
-        ids = [tuple(encoding.ids) for encoding in encodings]
-        title_ids = ids.pop() if title else None
-        kept = _within([len(tokens) for tokens in ids], self.entry.limits.max_tokens)
-        draft = Draft(
-            places=tuple(places[at] for at in kept),
-            ids=tuple(ids[at] for at in kept),
-            title=title_ids,
-            coverage=len(kept) / len(places),
-            parameters=asked,
-        )
-        return [Prepared(item.row, sum(map(len, draft.ids)), draft)]
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Summary]:
         """Summarize papers: one summary each, in order. Its score is the cosine to the (title-drawn) centroid."""
@@ -182,16 +122,6 @@ def _eligible(places: Sequence[Place], count: int) -> list[int]:
     shortest, longest = WORDS
     fit = [at for at, place in enumerate(places) if shortest <= len(place.text.split()) <= longest]
     return fit if len(fit) >= count else list(range(len(places)))
-
-
-def _within(lengths: Sequence[int], limit: int) -> list[int]:
-    """Evenly spaced positions, as many as hold at most `limit` tokens together, and at least one."""
-    kept = list(range(len(lengths)))
-    count = len(kept)
-    while (total := sum(lengths[at] for at in kept)) > limit and count > 1:
-        count = max(1, min(count - 1, count * limit // total))
-        kept = [step * len(lengths) // count for step in range(count)]
-    return kept
 
 
 def _passes(ordered: Sequence[Ids], limit: int) -> list[Sequence[Ids]]:

@@ -61,8 +61,11 @@ def load(entry: ModelEntry, device: str) -> FakeEngine:
 class FakeEngine:
     """Deterministic outcomes without a model. Each depends on its row alone, and for generation on seed and sample."""
 
+    heavy = False
+
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry
+        self.cpu = self
 
     def prepare(self, item: Item, parameters: dict[str, Any]) -> Sequence[Prepared | Failed]:
         """One unit an item, or `samples` for a prompt. Tokens are characters, or a paper's words.
@@ -97,6 +100,10 @@ class FakeEngine:
             if unit.text == unit.asked.poison:
                 raise RuntimeError(f"poison: {unit.text}")
         return [self._outcome(row) for row in rows]
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Nothing is left to do."""
+        return outcome
 
     def _check(self, item: Item) -> tuple[Content, str] | Failed:
         """The content and its text, when it is of the task's kind and not empty."""

@@ -86,7 +86,7 @@ def test_rows_of_concurrent_tickets_share_micro_batches_and_come_back_in_order(s
         rows = [
             unit
             for row in range(20)
-            for unit in engine.prepare(Item(row, Molecule("C" * (1 + (row * 7 + number) % 40))), {})
+            for unit in engine.cpu.prepare(Item(row, Molecule("C" * (1 + (row * 7 + number) % 40))), {})
         ]
         together.wait()
         return batcher.submit(rows, job=number % 3, weight=1.0).result(10)
@@ -266,7 +266,9 @@ def test_one_bad_row_of_64_fails_alone_in_few_runs(started, caplog):
     engine = load_engine(entry(wait_ms=0), "cpu")
     batcher = started(engine)
     rows = [
-        unit for row in range(64) for unit in engine.prepare(Item(row, Molecule("C" * (row + 1))), {"poison": "C" * 41})
+        unit
+        for row in range(64)
+        for unit in engine.cpu.prepare(Item(row, Molecule("C" * (row + 1))), {"poison": "C" * 41})
     ]
     with caplog.at_level(logging.ERROR):
         outcomes = batcher.submit(rows, job=1).result(10)

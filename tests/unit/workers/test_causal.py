@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -34,9 +35,14 @@ def engine(checkpoint: Path) -> CausalEngine:
 
 
 def prepared(engine: CausalEngine, smiles: str = "", row: int = 0, **parameters: object) -> list[Prepared]:
-    units = engine.prepare(Item(row, Prompt(smiles)), {"max_new_tokens": 48, **parameters})
+    units = engine.cpu.prepare(Item(row, Prompt(smiles)), {"max_new_tokens": 48, **parameters})
     assert all(isinstance(unit, Prepared) for unit in units)
     return list(units)  # type: ignore[arg-type]
+
+
+def finished(engine: CausalEngine, units: Sequence[Prepared]) -> list[Generation]:
+    """What the device computes, and what is found out of it afterwards."""
+    return [engine.cpu.finish(outcome) for outcome in engine.run(units)]  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def mixed(engine: CausalEngine) -> list[Prepared]:
 
 @pytest.fixture(scope="module")
 def generated(engine: CausalEngine, mixed: list[Prepared]) -> dict[tuple[int, int], Generation]:
-    return {(one.row, one.sample): one for one in engine.run(mixed)}
+    return {(one.row, one.sample): one for one in finished(engine, mixed)}
 
 
 def assert_same(found: Generation, expected: Generation) -> None:
@@ -66,7 +72,7 @@ def assert_same(found: Generation, expected: Generation) -> None:
 
 
 def test_samples_of_one_prompt_differ_and_end_after_different_lengths(engine: CausalEngine) -> None:
-    outcomes = engine.run(prepared(engine, samples=100))
+    outcomes = finished(engine, prepared(engine, samples=100))
     assert len({one.smiles for one in outcomes}) >= 90
     assert len({one.tokens for one in outcomes}) >= 10
     assert [one.sample for one in outcomes] == list(range(100))
@@ -81,7 +87,7 @@ def test_a_molecule_does_not_depend_on_what_shares_its_batch(
     shuffled = Random(size).sample(mixed, len(mixed))
     for at in range(0, len(shuffled), size):
         units = shuffled[at : at + size]
-        outcomes = engine.run(units)
+        outcomes = finished(engine, units)
         assert [(one.row, one.sample) for one in outcomes] == [(unit.row, unit.sample) for unit in units]
         for one in outcomes:
             assert_same(one, generated[one.row, one.sample])
@@ -98,7 +104,7 @@ def test_a_draw_on_the_edge_is_made_as_if_alone(
 def test_a_second_load_gives_the_same_molecules(
     checkpoint: Path, mixed: list[Prepared], generated: dict[tuple[int, int], Generation]
 ) -> None:
-    for one in load(entry(checkpoint), "cpu").run(mixed):
+    for one in finished(load(entry(checkpoint), "cpu"), mixed):
         assert_same(one, generated[one.row, one.sample])
 
 
@@ -140,13 +146,13 @@ def test_a_sample_continues_its_prompt(generated: dict[tuple[int, int], Generati
 
 
 def test_a_sample_is_cut_where_the_job_says_and_judged_as_it_is(engine: CausalEngine) -> None:
-    outcomes = engine.run(prepared(engine, "CC", samples=30, max_new_tokens=2))
+    outcomes = finished(engine, prepared(engine, "CC", samples=30, max_new_tokens=2))
     assert max(one.tokens for one in outcomes) == 2
     assert any(one.valid and one.tokens == 2 for one in outcomes)
 
 
 def test_valid_molecules_are_annotated_and_others_are_not(engine: CausalEngine) -> None:
-    outcomes = engine.run(prepared(engine, "CC", samples=60, max_new_tokens=8))
+    outcomes = finished(engine, prepared(engine, "CC", samples=60, max_new_tokens=8))
     assert {one.valid for one in outcomes} == {True, False}
     for one in outcomes:
         values = (one.canonical, one.inchikey, one.qed, one.sa, one.logp, one.mw, one.tpsa, one.scaffold)
@@ -182,14 +188,14 @@ def test_units_count_the_prompt_and_all_that_may_be_added(engine: CausalEngine) 
 def test_a_prompt_that_cannot_be_continued_fails_with_its_reason(
     engine: CausalEngine, content: Prompt | Rejected | Molecule, code: RowError
 ) -> None:
-    (failed,) = engine.prepare(Item(7, content), {})
+    (failed,) = engine.cpu.prepare(Item(7, content), {})
     assert isinstance(failed, Failed) and (failed.row, failed.code) == (7, code)
 
 
 @pytest.mark.parametrize("parameters", [{"samples": 0}, {"temperature": 0}, {"top_p": 1.5}, {"seed": -1}, {"beams": 2}])
 def test_a_parameter_that_cannot_be_meant_is_refused(engine: CausalEngine, parameters: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"parameter '{next(iter(parameters))}'"):
-        engine.prepare(Item(0, Prompt()), parameters)
+        engine.cpu.prepare(Item(0, Prompt()), parameters)
 
 
 def assert_refused(folder: Path, reason: str) -> None:

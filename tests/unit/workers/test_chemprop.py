@@ -70,7 +70,7 @@ def expected(package: Any, smiles: Sequence[str]) -> tuple[Any, Any]:
 
 
 def prepare(engine: ChempropEngine, smiles: Sequence[str], **parameters: Any) -> list[Prepared]:
-    found = [engine.prepare(Item(row, Molecule(text)), parameters)[0] for row, text in enumerate(smiles)]
+    found = [engine.cpu.prepare(Item(row, Molecule(text)), parameters)[0] for row, text in enumerate(smiles)]
     return [row for row in found if isinstance(row, Prepared)]
 
 
@@ -200,7 +200,7 @@ def test_percentiles_are_mean_ranks(engine: ChempropEngine) -> None:
 
 def test_bad_rows_are_failures_with_their_reason(engine: ChempropEngine) -> None:
     def failure(content: Molecule | Rejected) -> Failed:
-        (found,) = engine.prepare(Item(5, content), {})
+        (found,) = engine.cpu.prepare(Item(5, content), {})
         assert isinstance(found, Failed)
         assert found.row == 5
         return found
@@ -219,9 +219,9 @@ def test_prepared_rows_can_travel_between_processes(engine: ChempropEngine) -> N
 def test_threads_prepare_what_one_thread_prepares(engine: ChempropEngine) -> None:
     items = [Item(row, Molecule(smiles)) for row, smiles in enumerate(SAMPLE * 3)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda item: engine.prepare(item, {})[0], items))
+        together = list(pool.map(lambda item: engine.cpu.prepare(item, {})[0], items))
     for item, found in zip(items, together, strict=True):
-        (one,) = engine.prepare(item, {})
+        (one,) = engine.cpu.prepare(item, {})
         assert type(found) is type(one)
         if isinstance(one, Prepared):
             assert (found.row, found.tokens, found.data.smiles) == (one.row, one.tokens, one.data.smiles)

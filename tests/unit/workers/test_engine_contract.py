@@ -147,7 +147,7 @@ def units(engine: Engine) -> list[Prepared]:
     made = [
         unit
         for row, content in enumerate(CONTENTS[engine.entry.task])
-        for unit in engine.prepare(Item(row, content), parameters(engine.entry))
+        for unit in engine.cpu.prepare(Item(row, content), parameters(engine.entry))
     ]
     assert all(isinstance(unit, Prepared) for unit in made)
     assert len(made) == 24
@@ -225,14 +225,14 @@ def test_preparing_again_gives_the_same_outcomes(engine, together):
     again = [
         unit
         for row, content in enumerate(CONTENTS[engine.entry.task])
-        for unit in engine.prepare(Item(row, content), parameters(engine.entry))
+        for unit in engine.cpu.prepare(Item(row, content), parameters(engine.entry))
     ]
     assert_same(engine.run(again), together)
 
 
 @pytest.mark.parametrize("content", BAD, ids=lambda content: repr(content)[:40])
 def test_bad_content_is_prepared_or_failed_but_never_raises(engine, content):
-    made = engine.prepare(Item(3, content), parameters(engine.entry))
+    made = engine.cpu.prepare(Item(3, content), parameters(engine.entry))
     assert made
     assert all(part.row == 3 for part in made)
     for part in made:
@@ -244,9 +244,11 @@ def test_bad_content_is_prepared_or_failed_but_never_raises(engine, content):
 @pytest.mark.parametrize("content", [Molecule("CCO"), paper(1), Prompt("CCO")], ids=lambda made: type(made).__name__)
 def test_content_of_another_kind_is_unsupported(engine, content):
     if isinstance(content, type(CONTENTS[engine.entry.task][0])):
-        assert all(isinstance(unit, Prepared) for unit in engine.prepare(Item(0, content), parameters(engine.entry)))
+        assert all(
+            isinstance(unit, Prepared) for unit in engine.cpu.prepare(Item(0, content), parameters(engine.entry))
+        )
     else:
-        (failed,) = engine.prepare(Item(0, content), parameters(engine.entry))
+        (failed,) = engine.cpu.prepare(Item(0, content), parameters(engine.entry))
         assert isinstance(failed, Failed)
         assert failed.code is RowError.UNSUPPORTED
 
@@ -255,7 +257,7 @@ def test_empty_content_is_a_failure_except_for_a_free_prompt(engine):
     empty: Content = {Task.PREDICT: Molecule(""), Task.SUMMARIZE: Paper("", ()), Task.GENERATE: Prompt("")}[
         engine.entry.task
     ]
-    made = engine.prepare(Item(0, empty), parameters(engine.entry))
+    made = engine.cpu.prepare(Item(0, empty), parameters(engine.entry))
     assert all(isinstance(part, Prepared if isinstance(empty, Prompt) else Failed) for part in made)
 
 

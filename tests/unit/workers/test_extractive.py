@@ -34,7 +34,7 @@ def paper(seed: int, sentences: int = 12) -> Paper:
 
 
 def prepared(engine: ExtractiveEngine, content: Paper, row: int = 0, **parameters: object) -> Prepared:
-    (unit,) = engine.prepare(Item(row, content), parameters)
+    (unit,) = engine.cpu.prepare(Item(row, content), parameters)
     assert isinstance(unit, Prepared)
     return unit
 
@@ -141,14 +141,14 @@ def test_a_sentence_longer_than_the_window_is_cut_and_counts_as_read(engine: Ext
 def test_a_row_without_usable_text_fails_with_its_reason(
     engine: ExtractiveEngine, content: object, code: RowError
 ) -> None:
-    (failed,) = engine.prepare(Item(4, content), {})  # type: ignore[arg-type]
+    (failed,) = engine.cpu.prepare(Item(4, content), {})  # type: ignore[arg-type]
     assert isinstance(failed, Failed) and (failed.row, failed.code) == (4, code)
 
 
 @pytest.mark.parametrize("parameters", [{"sentences": 0}, {"sentences": "many"}, {"sentnces": 3}, {"relevance": 2}])
 def test_a_parameter_that_cannot_be_meant_is_refused(engine: ExtractiveEngine, parameters: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"parameter '{next(iter(parameters))}'"):
-        engine.prepare(Item(0, paper(1)), parameters)
+        engine.cpu.prepare(Item(0, paper(1)), parameters)
 
 
 def test_a_shorter_paper_than_the_summary_is_given_whole(engine: ExtractiveEngine) -> None:
@@ -157,9 +157,9 @@ def test_a_shorter_paper_than_the_summary_is_given_whole(engine: ExtractiveEngin
 
 def test_threads_prepare_at_once_with_equal_results(engine: ExtractiveEngine) -> None:
     items = [Item(row, paper(row)) for row in range(40)]
-    expected = [engine.prepare(item, {}) for item in items]
+    expected = [engine.cpu.prepare(item, {}) for item in items]
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(lambda item: engine.prepare(item, {}), items)) == expected
+        assert list(threads.map(lambda item: engine.cpu.prepare(item, {}), items)) == expected
 
 
 def test_half_precision_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import time
 from collections.abc import Callable
 
 import psutil
@@ -14,6 +15,8 @@ from schemas.errors import ServerUnavailable
 # Below every system's range for outgoing connections: a client that keeps trying a dead server's port could otherwise
 # be given that very port as its own, connect to itself and keep the server from coming back.
 _PORTS = range(15000, 32000)
+
+VACATING = 2.0  # seconds: a killed server holds its port until the last of its threads is gone, past its own end
 
 
 class Endpoint(BaseModel):
@@ -44,7 +47,7 @@ def on_its_port(
         ServerUnavailable: `attempt` failed, and not for the port's sake; or three ports were taken in a row.
     """
     for left in (2, 1, 0):
-        if not is_free(endpoint.port):
+        if not _comes_free(endpoint.port):
             endpoint = Endpoint(port=free_port(), password=endpoint.password)
         try:
             attempt(endpoint)
@@ -74,6 +77,14 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _comes_free(port: int) -> bool:
+    """Whether the port is free within `VACATING` seconds."""
+    deadline = time.monotonic() + VACATING
+    while not (free := is_free(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return free
 
 
 def free_port() -> int:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from schemas.errors import RowError
 from schemas.outcomes import Failed, Outcome
+from workers.continuous import decode
 from workers.counts import BatcherStats
-from workers.engines.contract import Engine, Prepared
+from workers.engines.contract import ContinuousEngine, Engine, Prepared, check_outcomes
 from workers.memory import Ceiling, free_cached, is_device_lost, is_out_of_memory
-from workers.planner import Plan, PlanLimits, WaitingRows, plan
+from workers.planner import Beside, Plan, PlanLimits, WaitingRows, plan
 from workers.tickets import Ticket, TicketRow
 
 log = logging.getLogger(__name__)
 
 LAUNCH_SHARE = 16
 """A micro-batch, however small, is taken to cost the device this fraction of a full one."""
+
+REFILL_SHARE = 8
+"""Rows join a running decoding when this fraction of its places is free: each joining costs a pass of its own."""
 
 
 class Stopped(Exception):
@@ -32,10 +36,6 @@ class Stopped(Exception):
 
 class DeviceLost(Stopped):
     """The process can no longer use its device: end it without handing back, so that its death counts as a crash."""
-
-
-class WrongOutcomes(Exception):
-    """The engine broke its contract: its outcomes are not those of the rows it was given, in their order."""
 
 
 class Batcher:
@@ -122,6 +122,8 @@ class Batcher:
         """The model thread: plan, compute, deliver, until stopped or until a fault that no row can be blamed for."""
         try:
             while rows := self._next():
+                if isinstance(self._engine, ContinuousEngine):
+                    rows = decode(self._engine, rows, self._join, self._after_step)
                 self._compute(rows)
         except BaseException as fault:
             log.exception("the model thread of %s ended", self._engine.entry.name)
@@ -193,7 +195,7 @@ class Batcher:
         code = None
         try:
             outcomes = self._engine.run(units)
-            _check(units, outcomes)
+            check_outcomes(units, outcomes)
         except Exception as fault:
             if is_device_lost(fault):
                 raise DeviceLost(_describe(fault)) from fault
@@ -208,10 +210,35 @@ class Batcher:
                 self._ceiling.worked(padded)
             elif code is RowError.OUT_OF_MEMORY and len(part) > 1:
                 self._ceiling.failed(padded)
-            for row, outcome in zip(part, outcomes, strict=False):  # none, when the part is to be halved
-                if row.ticket.deliver(row.place, outcome):
-                    self._open.discard(row.ticket)
+            self._deliver(zip(part, outcomes, strict=False))  # none, when the part is to be halved
         return code
+
+    def _deliver(self, outcomes: Iterable[tuple[TicketRow, Outcome]]) -> None:
+        for row, outcome in outcomes:
+            if row.ticket.deliver(row.place, outcome):
+                self._open.discard(row.ticket)
+
+    def _join(self, running: Sequence[TicketRow]) -> list[TicketRow]:
+        """Rows that join those that are being decoded, as far as the budget and the number of places allow."""
+        with self._changed:
+            if running and (self._limits.max_rows - len(running)) * REFILL_SHARE < self._limits.max_rows:
+                return []
+            tokens = [row.unit.tokens for row in running]
+            beside = Beside(len(tokens), max(tokens, default=0), sum(tokens))
+            limits = replace(self._limits, token_budget=self._ceiling.tokens, wait=0.0, beside=beside)
+            now = self._clock()
+            decision = plan(self._waiting, limits, now)
+            if not isinstance(decision, Plan):
+                return []
+            self._ceiling.worked(beside.longest * beside.count)
+            return self._begin(decision.keys, now)
+
+    def _after_step(
+        self, outcomes: Sequence[tuple[TicketRow, Outcome]], joined: Sequence[TicketRow], seconds: float
+    ) -> None:
+        with self._changed:
+            self._stats = self._stats.stepped(len(outcomes), joined, seconds)
+            self._deliver(outcomes)
 
     def _log(self, unit: Prepared, fault: Exception) -> None:
         """Log a row's failure, with the traceback when it is the first from that line of code."""
@@ -245,15 +272,6 @@ class Batcher:
             for ticket in list(self._open):
                 self._close(ticket, fault)
             self._changed.notify()
-
-
-def _check(units: Sequence[Prepared], outcomes: Sequence[Outcome]) -> None:
-    """Raise WrongOutcomes unless each outcome is its unit's own: a mix-up would be worse than a failure."""
-    if len(outcomes) != len(units):
-        raise WrongOutcomes(f"{len(outcomes)} outcomes for {len(units)} rows")
-    for unit, outcome in zip(units, outcomes, strict=True):
-        if (outcome.row, getattr(outcome, "sample", 0)) != (unit.row, unit.sample):
-            raise WrongOutcomes(f"an outcome of row {outcome.row} in the place of row {unit.row}")
 
 
 def _describe(fault: BaseException) -> str:

@@ -13,10 +13,11 @@ from workers.tickets import TicketRow
 class BatcherStats:
     """A snapshot. Counts and sums since the start; times and seconds by the batcher's clock.
 
-    `micro_batches` counts the engine's calls, retries included; `blended` those with rows of several tickets;
-    `oom_splits` and `fault_splits` those that failed and were halved. `rows` have their outcome, `failed_rows` of
-    them failed alone. `queued_seconds` sums each row's wait for the device. `ceiling` is the present bound on padded
-    tokens, and `running_since` the start of the call that the engine is in, if it is in one.
+    `micro_batches` counts the engine's calls, retries included (of a decoding, the times that rows joined it);
+    `blended` those with rows of several tickets; `oom_splits` and `fault_splits` those that failed and were halved.
+    `rows` have their outcome, `failed_rows` of them failed alone. `queued_seconds` sums each row's wait for the
+    device. `ceiling` is the present bound on padded tokens, and `running_since` the start of the call that the engine
+    is in, if it is in one.
     """
 
     micro_batches: int = 0
@@ -48,4 +49,17 @@ class BatcherStats:
             oom_splits=self.oom_splits + (split and code is RowError.OUT_OF_MEMORY),
             fault_splits=self.fault_splits + (split and code is not RowError.OUT_OF_MEMORY),
             running_since=None,
+        )
+
+    def stepped(self, ended: int, joined: Sequence[TicketRow], seconds: float) -> BatcherStats:
+        """The numbers after a step of a decoding, which so many rows ended by and these had joined before."""
+        tokens = sum(row.unit.tokens for row in joined)
+        return replace(
+            self,
+            micro_batches=self.micro_batches + bool(joined),
+            blended=self.blended + any(row.ticket is not joined[0].ticket for row in joined),
+            rows=self.rows + ended,
+            tokens=self.tokens + tokens,
+            padded_tokens=self.padded_tokens + tokens,
+            busy_seconds=self.busy_seconds + seconds,
         )

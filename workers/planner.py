@@ -27,11 +27,24 @@ that the jobs behind it could not use, or it would pay for that gift by waiting 
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """Rows that are being decoded, which the next ones join: how many, their longest and their summed tokens."""
+
+    count: int = 0
+    longest: int = 0
+    tokens: int = 0
+
+
+ALONE = Beside()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanLimits:
     """What a micro-batch may be. `token_budget` bounds longest x count and `max_rows` the count.
 
     `wait` is how long, in seconds, the first waiting row may wait for company. Padding may be `waste` times the real
     tokens, and `launch_tokens` more where a micro-batch is saved by it: what one costs, in tokens, however small.
+    Rows that are on the device already, `beside` the new ones, count towards all bounds.
     """
 
     token_budget: int
@@ -39,6 +52,7 @@ class PlanLimits:
     wait: float
     waste: float = 0.25
     launch_tokens: int = 0
+    beside: Beside = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,14 @@ class _Share:
     virtual: float
     by_age: OrderedDict[int, tuple[int, float]] = field(default_factory=OrderedDict)  # key -> tokens, arrival
     by_length: list[tuple[int, int]] = field(default_factory=list)  # sorted (tokens, key)
+
+    def head(self) -> tuple[int, tuple[int, float]]:
+        """The oldest row: its key, and its tokens and arrival."""
+        return next(iter(self.by_age.items()))
+
+
+def _furthest_behind(shares: Iterable[_Share]) -> _Share:
+    return min(shares, key=lambda share: (share.virtual, share.head()[0]))
 
 
 class WaitingRows:
@@ -129,12 +151,19 @@ class WaitingRows:
         """When the row that waits longest came. At least one row must wait."""
         return min(next(iter(share.by_age.values()))[1] for share in self._shares.values() if share.by_age)
 
+    def head_tokens(self) -> int:
+        """The length of the row whose turn it is. At least one row must wait."""
+        return _furthest_behind(self._backlogged()).head()[1][0]
+
+    def _backlogged(self) -> list[_Share]:
+        return [share for share in self._shares.values() if share.by_age]
+
     def take(self, limits: PlanLimits) -> Plan:
         """Take out the next micro-batch and charge its jobs. At least one row must wait."""
-        backlogged = [share for share in self._shares.values() if share.by_age]
-        first = min(backlogged, key=lambda share: (share.virtual, next(iter(share.by_age))))
+        backlogged = self._backlogged()
+        first = _furthest_behind(backlogged)
         self._clock = first.virtual
-        key, (length, _) = next(iter(first.by_age.items()))
+        key, (length, _) = first.head()
         place = bisect_left(first.by_length, (length, key))
         windows = [_Window(first, place, place + 1, first.virtual + length / first.weight)]
         for share in backlogged:
@@ -196,7 +225,8 @@ def _fill(windows: list[_Window], head: int, limits: PlanLimits, spare: int) -> 
     closes its side of its window: the rows beyond it are worse.
     """
     budget, max_rows, allowed = limits.token_budget, limits.max_rows, 1.0 + limits.waste
-    longest, tokens, count = head, head, 1
+    beside = limits.beside
+    longest, tokens, count = max(head, beside.longest), head + beside.tokens, 1 + beside.count
     order = [(window.virtual, number) for number, window in enumerate(windows)]
     heapify(order)
     while order and count < max_rows and longest * (count + 1) <= budget:
@@ -227,13 +257,14 @@ def _fill(windows: list[_Window], head: int, limits: PlanLimits, spare: int) -> 
         tokens += length
         window.virtual += length / window.share.weight
         heapreplace(order, (window.virtual, number))
-    return longest, tokens
+    return longest, tokens - beside.tokens
 
 
 def plan(waiting: WaitingRows, limits: PlanLimits, now: float) -> Plan | Wait | None:
     """Take the next micro-batch out of the waiting rows, or say until when to wait; None when no row waits.
 
     A budget's worth of rows goes at once. Fewer wait until the first of them has waited for `limits.wait` seconds.
+    A row that does not fit beside those on the device waits until they have ended, and all others behind it.
     """
     if not waiting.count:
         return None
@@ -241,4 +272,11 @@ def plan(waiting: WaitingRows, limits: PlanLimits, now: float) -> Plan | Wait | 
         until = waiting.oldest_arrival() + limits.wait
         if now < until:
             return Wait(until)
+    if limits.beside.count and not _fits(waiting.head_tokens(), limits):
+        return Wait(inf)
     return waiting.take(limits)
+
+
+def _fits(length: int, limits: PlanLimits) -> bool:
+    count = limits.beside.count + 1
+    return count <= limits.max_rows and max(length, limits.beside.longest) * count <= limits.token_budget

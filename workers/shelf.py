@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from schemas.database import Database
@@ -13,7 +14,7 @@ from schemas.errors import ModelUnavailable
 from schemas.outcomes import Outcome
 from schemas.registry import ModelEntry
 from workers.batcher import Batcher, Stopped
-from workers.engines.contract import Engine, Prepared
+from workers.engines.contract import ContinuousEngine, Decoding, Engine, Prepared
 from workers.engines.load import load_engine
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,42 @@ class OnDevice:
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
         """As the engine does, alone on the device."""
+        with self.turn():
+            return self._engine.run(rows)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One call into the device."""
         with self._device:
             self.since = time.monotonic()
             try:
-                return self._engine.run(rows)
+                yield
             finally:
                 self.since = None
+
+
+class ContinuousOnDevice(OnDevice):
+    """A continuous engine that waits its turn, for each step anew."""
+
+    _engine: ContinuousEngine
+
+    def decode(self) -> Decoding:
+        """As the engine does."""
+        return _DecodingOnDevice(self._engine.decode(), self)
+
+
+class _DecodingOnDevice:
+    def __init__(self, decoding: Decoding, device: OnDevice) -> None:
+        self._decoding = decoding
+        self._device = device
+
+    def admit(self, rows: Sequence[Prepared]) -> None:
+        with self._device.turn():
+            self._decoding.admit(rows)
+
+    def step(self) -> Sequence[tuple[Prepared, Outcome]]:
+        with self._device.turn():
+            return self._decoding.step()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +111,7 @@ class Shelf:
         assert row is not None  # noqa: S101 - a batch's job points to it
         log.info("loading %s on %s", row["name"], self._device)
         try:
-            engine = OnDevice(load_engine(ModelEntry.model_validate(row["entry"]), self._device), self._device_lock)
+            engine = load_engine(ModelEntry.model_validate(row["entry"]), self._device)
         except ModelUnavailable:
             raise
         except Exception as fault:  # no row is to blame for it, and the next row would fare no better
@@ -91,9 +122,11 @@ class Shelf:
             ) from fault
         if self._stopped:
             raise Stopped("the worker is stopping")
-        batcher = Batcher(engine)
+        waiting = ContinuousOnDevice if isinstance(engine, ContinuousEngine) else OnDevice
+        on_device = waiting(engine, self._device_lock)
+        batcher = Batcher(on_device)
         batcher.start()
-        return LoadedModel(engine, batcher)
+        return LoadedModel(on_device, batcher)
 
     def loaded(self) -> list[LoadedModel]:
         """The models loaded so far."""

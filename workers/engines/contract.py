@@ -25,6 +25,10 @@ class Prepared:
     sample: int = 0
 
 
+class WrongOutcomes(Exception):
+    """The engine broke its contract: its outcomes are not those of the rows it was given, in their order."""
+
+
 class CpuWork(Protocol):
     """What an engine does for a row without its device: before the device computes, and after.
 
@@ -103,3 +107,12 @@ class Loader(Protocol):
             ModelUnavailable: the weights are missing, changed, or of a form that is refused.
         """
         ...
+
+
+def check_outcomes(units: Sequence[Prepared], outcomes: Sequence[Outcome]) -> None:
+    """Raise WrongOutcomes unless each outcome is its unit's own: a mix-up would be worse than a failure."""
+    if len(outcomes) != len(units):
+        raise WrongOutcomes(f"{len(outcomes)} outcomes for {len(units)} rows")
+    for unit, outcome in zip(units, outcomes, strict=True):
+        if (outcome.row, getattr(outcome, "sample", 0)) != (unit.row, unit.sample):
+            raise WrongOutcomes(f"an outcome of row {outcome.row} in the place of row {unit.row}")

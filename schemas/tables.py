@@ -87,6 +87,15 @@ models = Table(
     UniqueConstraint("name", "revision"),
 )
 
+costs = Table(
+    "costs",
+    metadata,
+    Column("model_id", BigInteger, ForeignKey(models.c.id), primary_key=True),
+    Column("device", Text, primary_key=True),  # a type of device, such as a GPU's name, not one of them
+    Column("learnt", JSONB, nullable=False),  # workers.cost.CostModel.state
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,

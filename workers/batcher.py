@@ -15,6 +15,7 @@ from dataclasses import replace
 from schemas.errors import RowError
 from schemas.outcomes import Failed, Outcome
 from workers.continuous import decode
+from workers.cost import CostModel
 from workers.counts import BatcherStats
 from workers.engines.contract import ContinuousEngine, Engine, Prepared, check_outcomes
 from workers.memory import Ceiling, free_cached, is_device_lost, is_out_of_memory
@@ -41,9 +42,13 @@ class DeviceLost(Stopped):
 class Batcher:
     """One engine's queue and its model thread. All methods may be called from any thread."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, engine: Engine, cost: CostModel | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Without `cost`, what was learnt earlier, the size of micro-batches is learnt from the start."""
         limits = engine.entry.limits
         self._engine = engine
+        self._cost = cost or CostModel(limits.token_budget)
         self._clock = clock
         self._limits = PlanLimits(
             token_budget=limits.token_budget,
@@ -52,6 +57,7 @@ class Batcher:
             launch_tokens=limits.token_budget // LAUNCH_SHARE,
         )
         self._ceiling = Ceiling(limits.token_budget)
+        self._began = 0.0  # when the present micro-batch was begun to be planned
         self._changed = threading.Condition()  # guards everything below
         self._waiting = WaitingRows()
         self._by_key: dict[int, Ticket] = {}  # of the rows that wait
@@ -139,7 +145,7 @@ class Batcher:
         """Wait for the next micro-batch; none once stopped, when nothing that has begun is left."""
         with self._changed:
             while True:
-                limits = replace(self._limits, token_budget=self._ceiling.tokens)
+                limits = replace(self._limits, token_budget=min(self._ceiling.tokens, self._cost.budget))
                 if self._ended is not None:
                     limits = replace(limits, wait=0.0)  # no company will come
                 now = self._clock()
@@ -151,6 +157,7 @@ class Batcher:
                 self._changed.wait(None if decision is None else decision.until - now)
 
     def _begin(self, keys: Sequence[int], now: float) -> list[TicketRow]:
+        self._began = now
         rows = []
         queued = self._stats.queued_seconds
         for key in keys:
@@ -174,12 +181,19 @@ class Batcher:
             if not part:
                 continue
             code = self._attempt(part)
+            if code is None and len(part) == len(rows):
+                self._learn(part)
             if code is RowError.OUT_OF_MEMORY:
                 free_cached()
             if code is not None and len(part) > 1:
                 part.sort(key=lambda row: row.unit.tokens)
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
+
+    def _learn(self, rows: Sequence[TicketRow]) -> None:
+        """Planning and delivering are part of what a micro-batch costs: an engine may be faster than they are."""
+        lengths = [max(1, row.unit.tokens) for row in rows]
+        self._cost.observe(max(lengths) * len(lengths), sum(lengths), self._clock() - self._began)
 
     def _attempt(self, part: list[TicketRow]) -> RowError | None:
         """Call the engine once, and deliver; say what went wrong. A row that is alone has its failure delivered.

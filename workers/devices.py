@@ -43,3 +43,12 @@ def parse_devices(wanted: str) -> list[Device]:
 def threads_per_process(processes: int, wanted: int | None) -> int:
     """CPU threads for each process's model thread: the cores that we may use, shared among the processes."""
     return wanted or max(1, len(os.sched_getaffinity(0)) // processes)
+
+
+def device_type(device: str) -> str:
+    """What a cost that was measured on this device holds for: the GPU's name, or the number of the CPU's threads."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(0)
+    return f"cpu, {os.environ.get('OMP_NUM_THREADS') or len(os.sched_getaffinity(0))} threads"

@@ -6,18 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from schemas import costs
 from schemas.database import Database
-from schemas.errors import ModelUnavailable
+from schemas.errors import ModelUnavailable, ServerUnavailable
 from schemas.outcomes import Outcome
 from schemas.registry import ModelEntry
 from workers.batcher import Batcher, Stopped
+from workers.cost import CostModel
+from workers.devices import device_type
 from workers.engines.contract import ContinuousEngine, Decoding, Engine, Prepared
 from workers.engines.load import load_engine
 
 log = logging.getLogger(__name__)
+
+REMEMBER = 60.0  # seconds between two writings of what was learnt: a worker that is killed loses no more
 
 
 class OnDevice:
@@ -79,6 +84,7 @@ class LoadedModel:
 
     engine: OnDevice
     batcher: Batcher
+    cost: CostModel
 
 
 class Shelf:
@@ -91,6 +97,7 @@ class Shelf:
         self._lock = threading.Lock()  # one loading at a time
         self._loaded: dict[int, LoadedModel] = {}
         self._stopped = False
+        self._remembered = time.monotonic()
 
     def get(self, model: int) -> LoadedModel:
         """The model with that id in the table of models.
@@ -103,7 +110,12 @@ class Shelf:
         with self._lock:
             if model not in self._loaded:
                 self._loaded[model] = self._load(model)
-            return self._loaded[model]
+            due = time.monotonic() - self._remembered > REMEMBER
+            if due:
+                self._remembered = time.monotonic()
+        if due:
+            self.remember_costs()
+        return self._loaded[model]
 
     def _load(self, model: int) -> LoadedModel:
         with self._database.transaction() as connection:
@@ -124,13 +136,21 @@ class Shelf:
             raise Stopped("the worker is stopping")
         waiting = ContinuousOnDevice if isinstance(engine, ContinuousEngine) else OnDevice
         on_device = waiting(engine, self._device_lock)
-        batcher = Batcher(on_device)
+        kind = device_type(self._device)
+        cost = CostModel(engine.entry.limits.token_budget, learnt=costs.recall(self._database, model, kind))
+        batcher = Batcher(on_device, cost)
         batcher.start()
-        return LoadedModel(on_device, batcher)
+        return LoadedModel(on_device, batcher, cost)
 
     def loaded(self) -> list[LoadedModel]:
         """The models loaded so far."""
         return list(self._loaded.values())
+
+    def remember_costs(self) -> None:
+        """Keep what the models' micro-batches were found to cost. Nothing is lost that would not be learnt again."""
+        for number, model in list(self._loaded.items()):
+            with suppress(ServerUnavailable):
+                costs.remember(self._database, number, device_type(self._device), model.cost.state())
 
     def stop(self, drain: float) -> None:
         """Stop all batchers, giving what has begun `drain` seconds in all; no other model is loaded from now on."""
@@ -140,3 +160,4 @@ class Shelf:
             thread.start()
         for thread in stopping:
             thread.join(drain + 1.0)
+        self.remember_costs()

@@ -144,3 +144,21 @@ def test_an_outcome_that_cannot_be_stored_gives_the_batch_up_rather_than_hold_it
 def test_a_batch_past_its_deadline_is_given_up(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
     message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=1.5)  # the model allows one second a row
     assert Runner(database, shelf).run(message, keeper) == "gave up"
+
+
+def test_what_micro_batches_cost_is_known_to_the_next_worker(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    runner = Runner(database, shelf)
+    # Of each size the first is no measure.
+    assert runner.run(_dispatched(database, ["CCO"] * 50, ns_per_token=1000.0), keeper) == "done"
+    cost = shelf.get(1).cost
+    for _ in range(6):
+        cost.observe(150, 150, 0.5)
+    runner.stop(1.0)
+    again = Shelf(database, "cpu")
+    try:
+        assert again.get(1).cost.seconds(150) == pytest.approx(cost.seconds(150))
+        assert cost.seconds(150) == pytest.approx(0.5)
+    finally:
+        again.stop(0.0)

@@ -13,6 +13,7 @@ from schemas.items import Item, Molecule
 from schemas.outcomes import Failed, Outcome, Prediction
 from schemas.registry import ModelEntry, load_registry
 from workers.batcher import Batcher, DeviceLost, Stopped
+from workers.cost import CostModel
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
 
@@ -235,10 +236,17 @@ def test_out_of_memory_halves_until_it_fits_and_no_row_is_lost(started):
     assert batcher.stats().failed_rows == 0
 
 
+class Unlearning(CostModel):
+    """Always the largest size, so that only memory bounds it."""
+
+    def observe(self, padded: int, tokens: int, seconds: float) -> None:
+        pass
+
+
 def test_the_ceiling_is_remembered_and_grows_back_when_memory_is_free_again(started):
     room = [300]
     engine = Device(entry(wait_ms=0, token_budget=1000), lambda rows: out_of_memory_above(room[0])(rows))
-    batcher = started(engine)
+    batcher = started(engine, cost=Unlearning(1000))
     batcher.submit(units(100), job=1).result(5)
     assert batcher.stats().ceiling == 250
     splits = batcher.stats().oom_splits

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from producer.demo_corpora import approved_drugs
 from schemas.errors import RowError
 from schemas.items import Content, Item, Molecule, Paper, Prompt, Section, Task
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
@@ -20,32 +22,7 @@ from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
 from workers.engines.load import load_engine
 
-SMILES = [
-    "CCO",
-    "c1ccccc1",
-    "CC(=O)Oc1ccccc1C(=O)O",
-    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
-    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
-    "C1CCCCC1",
-    "O=C(O)c1ccccc1O",
-    "CCN(CC)CC",
-    "ClC(Cl)Cl",
-    "BrCCBr",
-    "CC(=O)Nc1ccc(O)cc1",
-    "NCCc1ccc(O)c(O)c1",
-    "C#N",
-    "OCC(O)CO",
-    "c1ccc2ccccc2c1",
-    "CCCCCCCCCCCCCCCC(=O)O",
-    "FC(F)(F)c1ccccc1",
-    "N[C@@H](C)C(=O)O",
-    "CS(C)=O",
-    "c1ccncc1",
-    "C1COCCO1",
-    "CC(C)=O",
-    "Oc1ccccc1",
-    "CCOC(=O)C",
-]
+ROWS = 200  # units that are computed alone, in random batches and in another order
 TOPICS = [
     "the enzyme",
     "a catalyst",
@@ -67,11 +44,11 @@ OUTCOMES = {Task.PREDICT: Prediction, Task.SUMMARIZE: Summary, Task.GENERATE: Ge
 
 
 def paper(number: int) -> Paper:
-    """A paper of 4 to 7 sentences; no two papers are alike."""
+    """A paper of 4 to 15 sentences; no two papers are alike."""
     draw = random.Random(number)
     sentences = [
         f"In trial {number}.{place} {draw.choice(TOPICS)} {draw.choice(FINDINGS)} near {draw.choice(TOPICS)}."
-        for place in range(4 + number % 4)
+        for place in range(4 + number % 12)
     ]
     half = len(sentences) // 2
     return Paper(
@@ -81,14 +58,14 @@ def paper(number: int) -> Paper:
 
 
 CONTENTS: dict[Task, list[Content]] = {
-    Task.PREDICT: [Molecule(smiles) for smiles in SMILES],
-    Task.SUMMARIZE: [paper(number) for number in range(24)],
-    Task.GENERATE: [Prompt() for _ in range(8)],
+    Task.PREDICT: [record.content for record in islice(approved_drugs(), 0, None, 11)],
+    Task.SUMMARIZE: [paper(number) for number in range(ROWS)],
+    Task.GENERATE: [Prompt(("", "CC", "c1ccccc1")[number % 3]) for number in range(ROWS // 4)],
 }
 PARAMETERS: dict[Task, dict[str, Any]] = {
     Task.PREDICT: {},
     Task.SUMMARIZE: {},
-    Task.GENERATE: {"samples": 3, "seed": 5},
+    Task.GENERATE: {"samples": 4, "seed": 5},
 }
 
 BAD: list[Content] = [
@@ -142,15 +119,20 @@ def parameters(entry: ModelEntry) -> dict[str, Any]:
     return entry.parameters | PARAMETERS[entry.task]
 
 
-@pytest.fixture(scope="module")
-def units(engine: Engine) -> list[Prepared]:
+def prepared(engine: Engine) -> list[Prepared]:
+    """The first 200 units; a drug that cannot be standardized has none."""
     made = [
         unit
         for row, content in enumerate(CONTENTS[engine.entry.task])
         for unit in engine.cpu.prepare(Item(row, content), parameters(engine.entry))
     ]
-    assert all(isinstance(unit, Prepared) for unit in made)
-    assert len(made) == 24
+    return [unit for unit in made if isinstance(unit, Prepared)][:ROWS]
+
+
+@pytest.fixture(scope="module")
+def units(engine: Engine) -> list[Prepared]:
+    made = prepared(engine)
+    assert len(made) == ROWS
     return made
 
 
@@ -159,8 +141,8 @@ def together(engine: Engine, units: list[Prepared]) -> list[Outcome]:
     return list(engine.run(units))
 
 
-# A percentile is a rank: a change in the last digit of a value may move it by one reference molecule in thousands.
-TOLERANCE = {"percentile": 0.1}
+# A percentile is a rank: a change in the last digit of a value may move it past a few of the 2,845.
+TOLERANCE = {"percentile": 0.5}
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -199,6 +181,15 @@ def test_predictions_have_a_value_for_each_endpoint(engine, together):
             assert len(out.values) == len(out.spread) == len(out.percentile) == len(engine.entry.endpoints) > 0
 
 
+def test_outcomes_differ_from_row_to_row(engine, together):
+    """Or none of what follows would prove anything."""
+    contents = [
+        tuple(value for name, value in leaves(out) if name not in ("row", "sample", "seed")) for out in together
+    ]
+    known = 8 if engine.entry.name == "fake-generate" else 0.9 * len(contents)
+    assert len(set(contents)) >= known
+
+
 def test_units_tell_their_length(units):
     assert all(unit.tokens >= 1 for unit in units)
     assert len({unit.tokens for unit in units}) > 1 or units[0].sample != units[1].sample
@@ -215,19 +206,14 @@ def test_an_outcome_is_the_same_in_whatever_batch_and_order(engine, units, toget
         found: dict[int, Outcome] = {}
         start = 0
         while start < len(order):
-            part = order[start : start + draw.randint(1, 9)]
+            part = order[start : start + draw.randint(1, 64)]
             found.update(zip(part, engine.run([units[place] for place in part]), strict=True))
             start += len(part)
         assert_same([found[place] for place in range(len(units))], together)
 
 
 def test_preparing_again_gives_the_same_outcomes(engine, together):
-    again = [
-        unit
-        for row, content in enumerate(CONTENTS[engine.entry.task])
-        for unit in engine.cpu.prepare(Item(row, content), parameters(engine.entry))
-    ]
-    assert_same(engine.run(again), together)
+    assert_same(engine.run(prepared(engine)), together)
 
 
 @pytest.mark.parametrize("content", BAD, ids=lambda content: repr(content)[:40])

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chemprop.data.molgraph import MolGraph
-from chemprop.featurizers import SimpleMoleculeMolGraphFeaturizer
-
 from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected
 from schemas.outcomes import Failed, Outcome
 from schemas.registry import ModelEntry
 from workers.engines.contract import Prepared
+from workers.engines.molecule_graph import MoleculeGraph, featurize
 from workers.molecules import PARENT, Refused, describe, read
-
-_featurize = SimpleMoleculeMolGraphFeaturizer()
 
 
 @dataclass(frozen=True, slots=True)
 class Featurized:
     """A molecule as the networks see it, with what was already computed beside them."""
 
-    graph: MolGraph
+    graph: MoleculeGraph
     smiles: str
     inchikey: str
     descriptors: Sequence[float]
@@ -59,9 +55,9 @@ class MoleculeWork:
         )
         if isinstance(structure, Refused):
             return [Failed(item.row, structure.code, structure.message)]
-        graph = _featurize(structure.mol)
+        graph = featurize(structure.mol)
         data = Featurized(graph, structure.smiles, structure.inchikey, describe(structure.mol))
-        return [Prepared(item.row, tokens=len(graph.V), data=data)]
+        return [Prepared(item.row, tokens=len(graph.atoms), data=data)]
 
     def finish(self, outcome: Outcome) -> Outcome:
         """Nothing is left to do."""

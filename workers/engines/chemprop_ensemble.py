@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from chemprop.data import BatchMolGraph
-from chemprop.data.molgraph import MolGraph
 from chemprop.models import load_model
 from chemprop.models.utils import load_output_columns
 from chemprop.nn import BinaryClassificationFFN, BondMessagePassing, NormAggregation, RegressionFFN
 from torch import Tensor, nn
 
 from schemas.errors import ModelUnavailable
+from workers.engines.molecule_graph import MoleculeGraph
 
 # torch says so once a process; the matrices here are only multiplied, which is settled and tested against chemprop.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -90,11 +89,15 @@ class Ensemble:
         return predicted.mean(dim=0), predicted.std(dim=0, correction=0)
 
 
-def wire(graphs: Sequence[MolGraph], device: str) -> Wiring:
+def wire(graphs: Sequence[MoleculeGraph], device: str) -> Wiring:
     """Join graphs into one batch on the device. A molecule needs at least one atom, but no bond."""
-    batch = BatchMolGraph(graphs)
-    source, target = batch.edge_index.numpy()
-    atoms, bonds = len(batch.V), len(source)
+    members = np.array([len(graph.atoms) for graph in graphs])
+    shift = np.repeat(_offsets(members)[:-1], [len(graph.source) for graph in graphs])
+    source = np.concatenate([graph.source for graph in graphs]) + shift
+    target = np.concatenate([graph.target for graph in graphs]) + shift
+    atom_features = torch.from_numpy(np.concatenate([graph.atoms for graph in graphs]))
+    bond_features = torch.from_numpy(np.concatenate([graph.bonds for graph in graphs]))
+    atoms, bonds = len(atom_features), len(source)
     arriving = np.argsort(target, kind="stable")  # directed bonds, grouped by the atom they lead to
     degree = np.bincount(target, minlength=atoms)
     start = _offsets(degree)
@@ -102,11 +105,10 @@ def wire(graphs: Sequence[MolGraph], device: str) -> Wiring:
     heard = degree[source]
     row = np.repeat(np.arange(bonds), heard)
     column = arriving[np.arange(heard.sum()) - np.repeat(_offsets(heard)[:-1] - start[source], heard)]
-    column = column[column != batch.rev_edge_index.numpy()[row]]
-    members = np.bincount(batch.batch.numpy(), minlength=len(graphs))
+    column = column[column != row ^ 1]  # a bond's two directions are neighbours
     return Wiring(
-        atoms=batch.V.to(device),
-        bonds=torch.cat([batch.V[batch.edge_index[0]], batch.E], dim=1).to(device),
+        atoms=atom_features.to(device),
+        bonds=torch.cat([atom_features[torch.from_numpy(source)], bond_features], dim=1).to(device),
         into_bond=_ones(_offsets(heard - 1), column, bonds, device),
         into_atom=_ones(start, arriving, bonds, device),
         into_molecule=_ones(_offsets(members), np.arange(atoms), atoms, device),

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     torch_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of the model thread; unset: the cores, shared by the workers."
     )
+    prepare_processes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that prepare rows for each model of a worker (RDKit, sentences); 0: its own threads; "
+        "unset: as many as the model thread has CPU threads.",
+    )
     flower_auth: SecretStr | None = Field(
         default=None, description="user:password for Flower; unset: generated; 'off': no password."
     )

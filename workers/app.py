@@ -20,6 +20,7 @@ from schemas.ledger.leases import WorkerInfo
 from schemas.message import TASK_NAME, BatchMessage
 from schemas.settings import Settings
 from workers.batcher import DeviceLost
+from workers.devices import processes_beside
 from workers.lease import LeaseKeeper
 from workers.runner import Runner
 from workers.shelf import Shelf
@@ -45,7 +46,7 @@ class Worker:
 def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: Settings) -> Worker:
     """Put a worker together. Nothing is connected before Celery starts it."""
     database = Database(database_url, size=min(4, info.slots + 1))
-    shelf = Shelf(database, info.device)
+    shelf = Shelf(database, info.device, processes_beside(settings.prepare_processes))
     runner = Runner(database, shelf)
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)

@@ -45,6 +45,11 @@ def threads_per_process(processes: int, wanted: int | None) -> int:
     return wanted or max(1, len(os.sched_getaffinity(0)) // processes)
 
 
+def processes_beside(wanted: int | None) -> int:
+    """Processes that prepare rows beside this one's model thread: unless told otherwise, as many as it has threads."""
+    return int(os.environ.get("OMP_NUM_THREADS") or 1) if wanted is None else wanted
+
+
 def device_type(device: str) -> str:
     """What a cost that was measured on this device holds for: the GPU's name, or the number of the CPU's threads."""
     if device == "cuda":

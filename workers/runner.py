@@ -10,21 +10,19 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 
 from schemas.database import Database
-from schemas.errors import Conflict, ModelUnavailable, NotFound, RowError, ServerUnavailable, StaleFence, UsageError
-from schemas.items import Item, Rejected
+from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.message import BatchMessage
-from schemas.outcomes import Failed, Outcome
+from schemas.outcomes import Outcome
 from workers.batcher import DeviceLost, Stopped
-from workers.engines.contract import Engine, Prepared
+from workers.engines.contract import Prepared
 from workers.lease import LeaseKeeper
 from workers.shelf import LoadedModel, Shelf
 from workers.tickets import Ticket
 
 log = logging.getLogger(__name__)
 
-PREPARING = 2  # batches prepared at a time: more would only compete with the model thread for the interpreter
 OVERDUE = 60.0  # seconds past a deadline until a thread is taken to be stuck
 RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL is away
 
@@ -35,7 +33,6 @@ class Runner:
     def __init__(self, database: Database, shelf: Shelf) -> None:
         self._database = database
         self._shelf = shelf
-        self._preparing = threading.BoundedSemaphore(PREPARING)
         self._lock = threading.Lock()
         self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
         self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
@@ -100,8 +97,8 @@ class Runner:
 
     def _compute(self, batch: ClaimedBatch) -> list[Outcome]:
         model = self._shelf.get(batch.model)
-        with self._preparing, self._deadline(model, batch) as deadline:
-            units, outcomes = prepare(model.engine, batch)
+        with self._deadline(model, batch) as deadline:
+            units, failed = model.workshop.prepare(batch.items, batch.parameters, batch.samples)
             ticket = self._submit(model, units, batch)
         try:
             computed = ticket.result(max(0.0, deadline - time.monotonic()))
@@ -111,7 +108,7 @@ class Runner:
         finally:
             with self._lock:
                 self._waiting.pop(ticket, None)
-        return outcomes + [model.engine.cpu.finish(outcome) for outcome in computed]
+        return [*failed, *model.workshop.finish(computed)]
 
     @contextmanager
     def _deadline(self, model: LoadedModel, batch: ClaimedBatch) -> Iterator[float]:
@@ -176,36 +173,3 @@ class Runner:
     def _give_up(self, batch: ClaimedBatch) -> str:
         claims.give_up(self._database, batch)
         return "gave up"
-
-
-def prepare(engine: Engine, batch: ClaimedBatch) -> tuple[list[Prepared], list[Outcome]]:
-    """The units for the device, and the outcomes of rows that have already failed: one in all a row and sample."""
-    units: list[Prepared] = []
-    failed: list[Outcome] = []
-    for item in batch.items:
-        for unit in _prepare_item(engine, item, batch):
-            if isinstance(unit, Failed):
-                failed.append(unit)
-            else:
-                units.append(unit)
-    return units, failed
-
-
-def _prepare_item(engine: Engine, item: Item, batch: ClaimedBatch) -> Sequence[Prepared | Failed]:
-    if isinstance(item.content, Rejected):
-        return _failures(item, item.content.code, item.content.message, batch.samples)
-    try:
-        prepared = engine.cpu.prepare(item, batch.parameters)
-    except UsageError:  # the job's parameters, not this row
-        raise
-    except Exception as fault:  # an engine's own mistake costs this row, not the batch
-        log.exception("row %d of job %d could not be prepared", item.row, batch.job)
-        return _failures(item, RowError.ENGINE, f"{type(fault).__name__}: {fault}", batch.samples)
-    first = prepared[0]
-    if isinstance(first, Failed) and len(prepared) < batch.samples:
-        return _failures(item, first.code, first.message, batch.samples)
-    return prepared
-
-
-def _failures(item: Item, code: RowError, message: str, samples: int) -> list[Failed]:
-    return [Failed(item.row, code, message, sample) for sample in range(samples)]

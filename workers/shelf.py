@@ -19,6 +19,7 @@ from workers.cost import CostModel
 from workers.devices import device_type
 from workers.engines.contract import ContinuousEngine, Decoding, Engine, Prepared
 from workers.engines.load import load_engine
+from workers.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +86,16 @@ class LoadedModel:
     engine: OnDevice
     batcher: Batcher
     cost: CostModel
+    workshop: Workshop
 
 
 class Shelf:
     """Loads models on first use, as they were pinned when their job was submitted."""
 
-    def __init__(self, database: Database, device: str) -> None:
+    def __init__(self, database: Database, device: str, processes: int = 0) -> None:
+        """`processes` is how many do the work of each model that needs no device; 0: the worker's own threads."""
         self._database = database
+        self._processes = processes
         self._device = device
         self._device_lock = threading.Lock()
         self._lock = threading.Lock()  # one loading at a time
@@ -140,7 +144,8 @@ class Shelf:
         cost = CostModel(engine.entry.limits.token_budget, learnt=costs.recall(self._database, model, kind))
         batcher = Batcher(on_device, cost)
         batcher.start()
-        return LoadedModel(on_device, batcher, cost)
+        workshop = Workshop(engine.cpu, self._processes, engine.entry.limits.row_seconds)
+        return LoadedModel(on_device, batcher, cost, workshop)
 
     def loaded(self) -> list[LoadedModel]:
         """The models loaded so far."""
@@ -160,4 +165,6 @@ class Shelf:
             thread.start()
         for thread in stopping:
             thread.join(drain + 1.0)
+        for model in self.loaded():
+            model.workshop.stop()
         self.remember_costs()

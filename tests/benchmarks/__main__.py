@@ -17,7 +17,9 @@ from pathlib import Path
 from tests.benchmarks.figures import Figure
 
 # Each module offers `figures() -> list[Figure]`.
-ROWS: dict[str, str] = {}
+ROWS = {
+    "predict-fp32": "predict",
+}
 
 
 def main() -> None:

@@ -1,0 +1,169 @@
+"""Does an engine's work that needs no device: in processes beside the worker where it would hold the interpreter.
+
+A model thread that waits for the interpreter is an idle device, so RDKit and the like run in a pool of processes. A row
+that hangs there, or that ends its process, is found by trying the rows of its chunk one at a time: it fails alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from schemas.errors import RowError, UsageError
+from schemas.items import Item, Rejected
+from schemas.lifeline import end_with
+from schemas.outcomes import Failed, Outcome
+from workers.engines.contract import CpuWork, Prepared
+
+log = logging.getLogger(__name__)
+
+CHUNK = 16  # rows handed over at a time: fewer cost more transport, more are lost together
+IN_THREADS = 2  # batches prepared at a time where no process does it: more would only compete for the interpreter
+STOPPING = 2.0  # seconds for the pool's processes to end before they are killed
+
+Row = TypeVar("Row", Item, Outcome)
+Made = Sequence[Prepared | Failed]
+
+
+class Workshop:
+    """One model's `CpuWork`, shared by all threads of a worker."""
+
+    def __init__(self, cpu: CpuWork, processes: int = 0, row_seconds: float = 10.0) -> None:
+        """Heavy work is done by so many processes; by the calling threads if there are none.
+
+        A row may take half of its `row_seconds` there, so that a batch with a row that hangs still meets its deadline.
+        """
+        self._cpu = cpu
+        self._limit = row_seconds / 2
+        self._in_threads = threading.BoundedSemaphore(IN_THREADS)
+        self._pool: Any = None  # pebble is untyped
+        if processes and cpu.heavy:
+            # Spawned: neither a device's context nor the threads of this process can be forked.
+            self._pool = ProcessPool(
+                max_workers=processes,
+                initializer=_adopt,
+                initargs=[cpu, os.getpid()],
+                context=multiprocessing.get_context("spawn"),
+            )
+
+    def prepare(
+        self, items: Sequence[Item], parameters: dict[str, Any], samples: int
+    ) -> tuple[list[Prepared], list[Failed]]:
+        """The units for the device, and the rows that have failed already: together one for each row and sample.
+
+        Raises:
+            UsageError: a parameter is unknown or out of its range.
+        """
+
+        def failed(item: Item, code: RowError, reason: str) -> Made:
+            return _failures(item, code, reason, samples)
+
+        made = self._do(_prepare, items, (parameters, samples), failed)
+        units = [unit for part in made for unit in part if isinstance(unit, Prepared)]
+        return units, [unit for part in made for unit in part if isinstance(unit, Failed)]
+
+    def finish(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes of the device, completed, in their order."""
+
+        def failed(outcome: Outcome, code: RowError, reason: str) -> Outcome:
+            return Failed(outcome.row, code, reason, getattr(outcome, "sample", 0))
+
+        return self._do(_finish, outcomes, (), failed)
+
+    def stop(self) -> None:
+        """End the processes; what is under way comes to nothing."""
+        if self._pool is not None:
+            self._pool.stop()
+            self._pool.join(STOPPING)
+
+    def _do(
+        self,
+        work: Callable[..., list[Any]],
+        rows: Sequence[Row],
+        given: tuple[Any, ...],
+        failed: Callable[[Row, RowError, str], Any],
+    ) -> list[Any]:
+        """`work(cpu, rows, *given)` over all rows, in chunks and in order; `failed` makes a row's failure."""
+        if self._pool is None:
+            with self._in_threads:
+                return work(self._cpu, rows, *given)
+        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        done: list[Any] = []
+        for chunk, future in [(chunk, self._hand_over(work, chunk, given)) for chunk in chunks]:
+            try:
+                done += future.result()
+            except (TimeoutError, ProcessExpired) as fault:
+                done += self._one_by_one(work, chunk, given, failed, fault)
+        return done
+
+    def _one_by_one(
+        self,
+        work: Callable[..., list[Any]],
+        chunk: Sequence[Row],
+        given: tuple[Any, ...],
+        failed: Callable[[Row, RowError, str], Any],
+        fault: Exception,
+    ) -> list[Any]:
+        """The rows of a chunk that hung or lost its process: each by itself, so that only the guilty one fails."""
+        done: list[Any] = []
+        for row in chunk:
+            try:
+                if len(chunk) == 1:
+                    raise fault
+                done += self._hand_over(work, [row], given).result()
+            except TimeoutError:
+                done.append(failed(row, RowError.TIMEOUT, f"not prepared within {self._limit:g} s"))
+            except ProcessExpired as expired:
+                reason = f"ended the process that prepared it, with status {expired.exitcode}"
+                done.append(failed(row, RowError.WORKER_CRASH, reason))
+        return done
+
+    def _hand_over(self, work: Callable[..., list[Any]], rows: Sequence[Row], given: tuple[Any, ...]) -> Future[Any]:
+        return self._pool.schedule(_run, args=[work, list(rows), *given], timeout=self._limit)  # type: ignore[no-any-return]  # pebble is untyped
+
+
+_adopted: list[CpuWork] = []  # in a process of the pool: the one that it works for
+
+
+def _adopt(cpu: CpuWork, parent: int) -> None:
+    end_with(parent)
+    _adopted.append(cpu)
+
+
+def _run(work: Callable[..., list[Any]], rows: Sequence[Any], *given: Any) -> list[Any]:
+    return work(_adopted[0], rows, *given)
+
+
+def _prepare(cpu: CpuWork, items: Sequence[Item], parameters: dict[str, Any], samples: int) -> list[Made]:
+    return [_prepare_item(cpu, item, parameters, samples) for item in items]
+
+
+def _finish(cpu: CpuWork, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [outcome if isinstance(outcome, Failed) else cpu.finish(outcome) for outcome in outcomes]
+
+
+def _prepare_item(cpu: CpuWork, item: Item, parameters: dict[str, Any], samples: int) -> Made:
+    if isinstance(item.content, Rejected):
+        return _failures(item, item.content.code, item.content.message, samples)
+    try:
+        prepared = cpu.prepare(item, parameters)
+    except UsageError:  # the job's parameters, not this row
+        raise
+    except Exception as fault:  # an engine's own mistake costs this row, not the batch
+        log.exception("row %d could not be prepared", item.row)
+        return _failures(item, RowError.ENGINE, f"{type(fault).__name__}: {fault}", samples)
+    first = prepared[0]
+    if isinstance(first, Failed) and len(prepared) < samples:
+        return _failures(item, first.code, first.message, samples)
+    return prepared
+
+
+def _failures(item: Item, code: RowError, message: str, samples: int) -> list[Failed]:
+    return [Failed(item.row, code, message, sample) for sample in range(samples)]

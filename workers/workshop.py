@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -20,13 +21,14 @@ from schemas.errors import RowError, UsageError
 from schemas.items import Item, Rejected
 from schemas.lifeline import end_with
 from schemas.outcomes import Failed, Outcome
+from workers.batcher import Stopped
 from workers.engines.contract import CpuWork, Prepared
 
 log = logging.getLogger(__name__)
 
 CHUNK = 16  # rows handed over at a time: fewer cost more transport, more are lost together
 IN_THREADS = 2  # batches prepared at a time where no process does it: more would only compete for the interpreter
-STOPPING = 2.0  # seconds for the pool's processes to end before they are killed
+STOPPING = 2.0  # seconds for rows under way when the worker stops
 
 Row = TypeVar("Row", Item, Outcome)
 Made = Sequence[Prepared | Failed]
@@ -43,6 +45,7 @@ class Workshop:
         self._cpu = cpu
         self._limit = row_seconds / 2
         self._in_threads = threading.BoundedSemaphore(IN_THREADS)
+        self._under_way: set[Future[Any]] = set()
         self._pool: Any = None  # pebble is untyped
         if processes and cpu.heavy:
             # Spawned: neither a device's context nor the threads of this process can be forked.
@@ -60,6 +63,7 @@ class Workshop:
 
         Raises:
             UsageError: a parameter is unknown or out of its range.
+            Stopped: the workshop takes no more rows.
         """
 
         def failed(item: Item, code: RowError, reason: str) -> Made:
@@ -70,7 +74,11 @@ class Workshop:
         return units, [unit for part in made for unit in part if isinstance(unit, Failed)]
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes of the device, completed, in their order."""
+        """The outcomes of the device, completed, in their order.
+
+        Raises:
+            Stopped: the workshop takes no more rows.
+        """
 
         def failed(outcome: Outcome, code: RowError, reason: str) -> Outcome:
             return Failed(outcome.row, code, reason, getattr(outcome, "sample", 0))
@@ -78,10 +86,18 @@ class Workshop:
         return self._do(_finish, outcomes, (), failed)
 
     def stop(self) -> None:
-        """End the processes; what is under way comes to nothing."""
-        if self._pool is not None:
-            self._pool.stop()
+        """Take no more rows, give what is under way a moment, and end the processes."""
+        if self._pool is None:
+            return
+        self._pool.close()
+        try:
             self._pool.join(STOPPING)
+        except TimeoutError:
+            for future in list(self._under_way):  # pebble leaves those who wait for a stopped pool waiting
+                future.cancel()
+            self._pool.stop()
+            with suppress(TimeoutError):  # a process that cannot be ended, in the kernel: not worth more waiting
+                self._pool.join(STOPPING)
 
     def _do(
         self,
@@ -98,7 +114,7 @@ class Workshop:
         done: list[Any] = []
         for chunk, future in [(chunk, self._hand_over(work, chunk, given)) for chunk in chunks]:
             try:
-                done += future.result()
+                done += _result(future)
             except (TimeoutError, ProcessExpired) as fault:
                 done += self._one_by_one(work, chunk, given, failed, fault)
         return done
@@ -117,7 +133,7 @@ class Workshop:
             try:
                 if len(chunk) == 1:
                     raise fault
-                done += self._hand_over(work, [row], given).result()
+                done += _result(self._hand_over(work, [row], given))
             except TimeoutError:
                 done.append(failed(row, RowError.TIMEOUT, f"not prepared within {self._limit:g} s"))
             except ProcessExpired as expired:
@@ -126,7 +142,20 @@ class Workshop:
         return done
 
     def _hand_over(self, work: Callable[..., list[Any]], rows: Sequence[Row], given: tuple[Any, ...]) -> Future[Any]:
-        return self._pool.schedule(_run, args=[work, list(rows), *given], timeout=self._limit)  # type: ignore[no-any-return]  # pebble is untyped
+        try:
+            future: Future[Any] = self._pool.schedule(_run, args=[work, list(rows), *given], timeout=self._limit)
+        except RuntimeError as fault:  # the pool was closed, or lost its processes for good
+            raise Stopped(f"no process takes rows any more: {fault}") from fault
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+
+def _result(future: Future[Any]) -> list[Any]:
+    try:
+        return future.result()  # type: ignore[no-any-return]  # pebble is untyped
+    except CancelledError as fault:
+        raise Stopped("the worker is stopping") from fault
 
 
 _adopted: list[CpuWork] = []  # in a process of the pool: the one that it works for

@@ -16,6 +16,7 @@ import pytest
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Molecule, Rejected
 from schemas.outcomes import Failed, Generation, Outcome
+from workers.batcher import Stopped
 from workers.engines.contract import Prepared
 from workers.workshop import Workshop
 
@@ -129,6 +130,19 @@ def test_stop_leaves_no_process():
     units, _ = made.prepare(items(), {}, 1)
     made.stop()
     assert not [unit.data for unit in units if psutil.pid_exists(unit.data)]
+
+
+def test_stopping_releases_who_waits_and_takes_no_more():
+    made = Workshop(Hazard(), processes=1, row_seconds=600)
+    made.prepare(items(count=1), {}, 1)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(made.prepare, items((0, "hang")), {}, 1)
+        time.sleep(0.5)
+        made.stop()
+        with pytest.raises(Stopped):
+            waiting.result(5)
+    with pytest.raises(Stopped):
+        made.prepare(items(), {}, 1)
 
 
 def test_the_processes_end_with_one_that_is_killed():

@@ -21,6 +21,7 @@ class EngineKind(StrEnum):
     CHEMPROP = "chemprop"
     EXTRACTIVE = "extractive"
     CAUSAL = "causal"
+    CLASSIFIER = "classifier"
     FAKE = "fake"
 
 

@@ -20,7 +20,8 @@ from schemas.outcomes import Summary, SummarySentence
 from schemas.registry import ModelEntry
 from workers import selection
 from workers.engines.contract import Prepared
-from workers.engines.extractive_cpu import Draft, Ids, SentenceWork
+from workers.engines.extractive_cpu import Draft, SentenceWork
+from workers.engines.padding import Ids, pad, passes
 from workers.engines.pretrained import read_model, read_tokenizer
 from workers.papers import Place
 from workers.weights import locate
@@ -85,21 +86,15 @@ class ExtractiveEngine:
 
         ordered = sorted(dict.fromkeys(texts), key=len)
         with torch.inference_mode():
-            parts = [self._forward(part) for part in _passes(ordered, self._pass_tokens)]
+            parts = [self._forward(part) for part in passes(ordered, self._pass_tokens)]
             vectors = torch.cat(parts).cpu().numpy()
         return dict(zip(ordered, vectors, strict=True))
 
     def _forward(self, texts: Sequence[Ids]) -> Any:
         import torch
 
-        longest = len(texts[-1])
-        ids = torch.full((len(texts), longest), self._pad)
-        mask = torch.zeros((len(texts), longest), dtype=torch.long)
-        for at, tokens in enumerate(texts):
-            ids[at, : len(tokens)] = torch.tensor(tokens)
-            mask[at, : len(tokens)] = 1
-        mask = mask.to(self._device)
-        hidden = self._model(input_ids=ids.to(self._device), attention_mask=mask).last_hidden_state
+        ids, mask = pad(texts, self._pad, self._device)
+        hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(hidden.dtype)
         return torch.nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
 
@@ -122,12 +117,3 @@ def _eligible(places: Sequence[Place], count: int) -> list[int]:
     shortest, longest = WORDS
     fit = [at for at, place in enumerate(places) if shortest <= len(place.text.split()) <= longest]
     return fit if len(fit) >= count else list(range(len(places)))
-
-
-def _passes(ordered: Sequence[Ids], limit: int) -> list[Sequence[Ids]]:
-    """Cut texts, sorted by length, into runs whose padded size stays within `limit` tokens (one text may exceed it)."""
-    cuts = [0]
-    for at, tokens in enumerate(ordered):
-        if at > cuts[-1] and (at - cuts[-1] + 1) * len(tokens) > limit:
-            cuts.append(at)
-    return [ordered[begin:end] for begin, end in zip(cuts, [*cuts[1:], len(ordered)], strict=True)]

@@ -15,10 +15,9 @@ from schemas.outcomes import Failed, Outcome
 from schemas.registry import ModelEntry
 from workers import papers
 from workers.engines.contract import Prepared
+from workers.engines.padding import Ids
 from workers.engines.parameters import checked
 from workers.papers import Place
-
-Ids = tuple[int, ...]
 
 
 class ExtractiveParameters(BaseModel):

@@ -18,6 +18,7 @@ from schemas.items import Content, Item, Molecule, Paper, Prompt, Section, Task
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights, load_registry
 from tests.checkpoints import make_smiles_checkpoint
+from tests.classifier_checkpoint import classifier_entry, make_classifier_checkpoint
 from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
 from workers.engines.load import load_engine
@@ -105,6 +106,7 @@ MODELS: dict[str, Callable[[Path], ModelEntry]] = {
     "admet-ai": registered("admet-ai"),
     "minilm-extractive": registered("minilm-extractive"),
     "small-causal": small_language_model,
+    "small-classifier": lambda folder: classifier_entry(make_classifier_checkpoint(folder)),
 }
 
 

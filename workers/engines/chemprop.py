@@ -24,6 +24,9 @@ from workers.engines.contract import Prepared
 from workers.molecules import DESCRIPTORS
 from workers.weights import locate
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Of the messages between atoms; what is made of them is computed in fp32 always."""
+
 REFERENCE = "data/drugbank_approved.csv"
 
 
@@ -38,6 +41,7 @@ class ChempropEngine:
         self.cpu = MoleculeWork(entry)
         self._device = device
         self._ensembles = ensembles
+        self._rounds = {ensemble.rounds for ensemble in ensembles}
         self._reference = reference
         computed = _computed(ensembles)
         self._order = [computed.index((endpoint.name, endpoint.kind)) for endpoint in entry.endpoints]
@@ -46,8 +50,9 @@ class ChempropEngine:
     def run(self, rows: Sequence[Prepared]) -> Sequence[Prediction]:
         """Predict a micro-batch. A value that is not finite becomes None."""
         molecules: list[Featurized] = [row.data for row in rows]
-        wiring = wire([molecule.graph for molecule in molecules], self._device)
-        predicted = [ensemble(wiring) for ensemble in self._ensembles]
+        graphs = [molecule.graph for molecule in molecules]
+        wirings = {rounds: wire(graphs, rounds, self._device) for rounds in self._rounds}
+        predicted = [ensemble(wirings[ensemble.rounds]) for ensemble in self._ensembles]
         descriptors = np.array([molecule.descriptors for molecule in molecules])
         mean = torch.cat([mean for mean, _ in predicted], dim=1).cpu().numpy().astype(np.float64)
         spread = torch.cat([spread for _, spread in predicted], dim=1).cpu().numpy().astype(np.float64)
@@ -74,15 +79,16 @@ def load(entry: ModelEntry, device: str) -> ChempropEngine:
             f"model '{entry.name}': chemprop files can run code when they are loaded, so they are taken only from a "
             "package that the registry pins by version and sha256"
         )
-    if entry.precision != "fp32":
-        raise ModelUnavailable(f"model '{entry.name}': the chemprop engine computes in fp32, not {entry.precision}")
+    if entry.precision not in PRECISIONS:
+        known = " or ".join(PRECISIONS)
+        raise ModelUnavailable(f"model '{entry.name}': the chemprop engine computes in {known}, not {entry.precision}")
     folder = locate(entry.weights)
     files = sorted(folder / name for name in entry.weights.sha256 if name.endswith(".pt"))
     found = sorted(folder.glob("models/*/*.pt"))
     if not files or files != found:
         raise ModelUnavailable(f"model '{entry.name}': the registry pins {len(files)} .pt files, found {len(found)}")
     ensembles = [
-        load_ensemble([file for file in files if file.parent == parent], device)
+        load_ensemble([file for file in files if file.parent == parent], device, PRECISIONS[entry.precision])
         for parent in sorted({file.parent for file in files})
     ]
     named = sorted((endpoint.name, endpoint.kind) for endpoint in entry.endpoints)

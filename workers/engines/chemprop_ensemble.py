@@ -1,69 +1,80 @@
 """Chemprop message-passing networks as plain weight matrices, all run over one batch of graphs.
 
 Chemprop predicts with one network after another, each with its own pass over the data. The members of an ensemble
-differ only in their weights, so the graphs are batched once here, and what the networks share (who sends messages to
-whom) is built once as sparse matrices. Importing this file imports torch; only a worker that loads the model does so.
+differ only in their weights, so the graphs are batched once here, and what the networks share (which environments
+there are, and who sends messages to whom) is found once. Importing this file imports torch; only a worker that loads
+the model does so.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from chemprop.models import load_model
 from chemprop.models.utils import load_output_columns
 from chemprop.nn import BinaryClassificationFFN, BondMessagePassing, NormAggregation, RegressionFFN
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
 from schemas.errors import ModelUnavailable
+from workers.engines.environments import Sums, join
 from workers.engines.molecule_graph import MoleculeGraph
 
-# torch says so once a process; the matrices here are only multiplied, which is settled and tested against chemprop.
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+
+class Gather(NamedTuple):
+    """`Sums` on the device: calling it sums rows of a table (rows, width) into others (sums, width)."""
+
+    rows: Tensor
+    start: Tensor
+
+    def __call__(self, table: Tensor) -> Tensor:
+        """A sum over nothing is zero."""
+        if len(table) == 0:  # no molecule has a bond; torch wants a row even then
+            return table.new_zeros(len(self.start), table.shape[1])
+        return embedding_bag(self.rows, table, self.start, mode="sum")
 
 
 class Wiring(NamedTuple):
-    """A batch of graphs: features, and its sums as sparse matrices of ones.
+    """A batch of graphs on the device; see `workers.engines.environments.Environments` for its parts."""
 
-    Shapes: atoms (A, atom features), bonds (2B, atom and bond features: a directed bond with its first atom),
-    `into_bond` (2B, 2B) sums the messages that a directed bond receives, `into_atom` (A, 2B) those of an atom,
-    `into_molecule` (M, A) the atoms of a molecule.
-    """
-
-    atoms: Tensor
     bonds: Tensor
-    into_bond: Tensor
-    into_atom: Tensor
-    into_molecule: Tensor
+    rounds: tuple[Gather, ...]
+    atoms: Tensor
+    atom: Tensor
+    into_atom: Gather
+    into_molecule: Gather
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One network's weights, laid out for `x @ w`."""
+    """One network's weights, laid out for `x @ w`.
+
+    The messages have the precision of `initial`, `hidden` and `incoming`. All that follows is computed in fp32.
+    """
 
     initial: Tensor
     hidden: Tensor
-    atom: Tensor
+    atom: Tensor  # for an atom's own features
+    incoming: Tensor  # for the messages that it receives
     atom_bias: Tensor
     layers: tuple[tuple[Tensor, Tensor], ...]
-    depth: int
     norm: float
     unscale: tuple[Tensor, Tensor] | None  # regression: mean and scale of what the network was trained on
 
     def __call__(self, wiring: Wiring) -> Tensor:
         """Predictions (M, endpoints): probabilities, or values in their units."""
-        first = wiring.bonds @ self.initial
+        first = wiring.bonds.to(self.initial.dtype) @ self.initial
         messages = first.relu()
-        for _ in range(1, self.depth):
-            messages = torch.addmm(first, wiring.into_bond @ messages, self.hidden).relu_()
-        atoms = torch.cat([wiring.atoms, wiring.into_atom @ messages], dim=1)
-        atoms = torch.addmm(self.atom_bias, atoms, self.atom).relu_()
-        state = (wiring.into_molecule @ atoms) / self.norm
+        for receive in wiring.rounds:
+            # W sum(m) = sum(W m), and there are fewer distinct messages than sums of them
+            messages = receive(torch.cat([first, messages @ self.hidden])).relu_()
+        own = torch.addmm(self.atom_bias, wiring.atoms, self.atom)
+        atoms = (own[wiring.atom] + wiring.into_atom(messages) @ self.incoming).relu_()
+        state = wiring.into_molecule(atoms) / self.norm
         for number, (weight, bias) in enumerate(self.layers):
             state = torch.addmm(bias, state if number == 0 else state.relu(), weight)
         if self.unscale is None:
@@ -74,10 +85,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Networks that were trained for the same endpoints."""
+    """Networks that were trained for the same endpoints, all with so many rounds of message passing."""
 
     endpoints: tuple[str, ...]
     probabilities: bool
+    rounds: int
     members: tuple[Member, ...]
 
     def __call__(self, wiring: Wiring) -> tuple[Tensor, Tensor]:
@@ -89,49 +101,25 @@ class Ensemble:
         return predicted.mean(dim=0), predicted.std(dim=0, correction=0)
 
 
-def wire(graphs: Sequence[MoleculeGraph], device: str) -> Wiring:
+def wire(graphs: Sequence[MoleculeGraph], rounds: int, device: str) -> Wiring:
     """Join graphs into one batch on the device. A molecule needs at least one atom, but no bond."""
-    members = np.array([len(graph.atoms) for graph in graphs])
-    shift = np.repeat(_offsets(members)[:-1], [len(graph.source) for graph in graphs])
-    source = np.concatenate([graph.source for graph in graphs]) + shift
-    target = np.concatenate([graph.target for graph in graphs]) + shift
-    atom_features = torch.from_numpy(np.concatenate([graph.atoms for graph in graphs]))
-    bond_features = torch.from_numpy(np.concatenate([graph.bonds for graph in graphs]))
-    atoms, bonds = len(atom_features), len(source)
-    arriving = np.argsort(target, kind="stable")  # directed bonds, grouped by the atom they lead to
-    degree = np.bincount(target, minlength=atoms)
-    start = _offsets(degree)
-    # A directed bond u -> v hears all bonds that lead to u, but its own reverse.
-    heard = degree[source]
-    row = np.repeat(np.arange(bonds), heard)
-    column = arriving[np.arange(heard.sum()) - np.repeat(_offsets(heard)[:-1] - start[source], heard)]
-    column = column[column != row ^ 1]  # a bond's two directions are neighbours
+
+    def gather(sums: Sums) -> Gather:
+        return Gather(*(torch.from_numpy(part).to(device) for part in sums))
+
+    found = join(graphs, rounds)
     return Wiring(
-        atoms=atom_features.to(device),
-        bonds=torch.cat([atom_features[torch.from_numpy(source)], bond_features], dim=1).to(device),
-        into_bond=_ones(_offsets(heard - 1), column, bonds, device),
-        into_atom=_ones(start, arriving, bonds, device),
-        into_molecule=_ones(_offsets(members), np.arange(atoms), atoms, device),
+        bonds=torch.from_numpy(found.bonds).to(device),
+        rounds=tuple(gather(sums) for sums in found.rounds),
+        atoms=torch.from_numpy(found.atoms).to(device),
+        atom=torch.from_numpy(found.atom).to(device),
+        into_atom=gather(found.into_atom),
+        into_molecule=gather(found.into_molecule),
     )
 
 
-def _offsets(counts: Any) -> Any:
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _ones(start: Any, column: Any, columns: int, device: str) -> Tensor:
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(start),
-        torch.from_numpy(column),
-        torch.ones(len(column)),
-        size=(len(start) - 1, columns),
-        device=device,
-        check_invariants=False,
-    )
-
-
-def load_ensemble(files: Sequence[Path], device: str) -> Ensemble:
-    """Read the networks of one ensemble.
+def load_ensemble(files: Sequence[Path], device: str, precision: torch.dtype) -> Ensemble:
+    """Read the networks of one ensemble; `precision` is that of the messages.
 
     The files are unpickled, which runs whatever they say: call this only with files whose sha256 was compared.
 
@@ -143,10 +131,14 @@ def load_ensemble(files: Sequence[Path], device: str) -> Ensemble:
         obstacle = _obstacle(model)
         if obstacle:
             raise ModelUnavailable(f"chemprop model {file.parent.name}/{file.name} has {obstacle}, not supported")
+    depths = {model.message_passing.depth for model in models}
+    if len(depths) > 1:
+        raise ModelUnavailable(f"the networks of {files[0].parent.name} differ in depth ({depths}), not supported")
     return Ensemble(
         endpoints=tuple(load_output_columns(files[0])),
         probabilities=isinstance(models[0].predictor, BinaryClassificationFFN),
-        members=tuple(_member(model, device) for model in models),
+        rounds=depths.pop() - 1,
+        members=tuple(_member(model, device, precision) for model in models),
     )
 
 
@@ -173,20 +165,21 @@ def _obstacle(model: Any) -> str | None:
     return next((name for name, fulfilled in checks.items() if not fulfilled), None)
 
 
-def _member(model: Any, device: str) -> Member:
-    def columns(linear: nn.Linear) -> Tensor:
-        return linear.weight.detach().T.contiguous().to(device)
+def _member(model: Any, device: str, precision: torch.dtype) -> Member:
+    def columns(weight: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return weight.detach().T.contiguous().to(device, dtype)
 
     passing = model.message_passing
+    own = passing.W_o.in_features - passing.W_o.out_features  # an atom's features come before its messages
     layers = [part for part in model.predictor.ffn.modules() if isinstance(part, nn.Linear)]
     unscale = None if isinstance(model.predictor, BinaryClassificationFFN) else model.predictor.output_transform
     return Member(
-        initial=columns(passing.W_i),
-        hidden=columns(passing.W_h),
-        atom=columns(passing.W_o),
+        initial=columns(passing.W_i.weight, precision),
+        hidden=columns(passing.W_h.weight, precision),
+        atom=columns(passing.W_o.weight[:, :own]),
+        incoming=columns(passing.W_o.weight[:, own:], precision),
         atom_bias=passing.W_o.bias.detach().to(device),
-        layers=tuple((columns(layer), layer.bias.detach().to(device)) for layer in layers),
-        depth=passing.depth,
+        layers=tuple((columns(layer.weight), layer.bias.detach().to(device)) for layer in layers),
         norm=float(model.agg.norm),
         unscale=None if unscale is None else (unscale.mean.to(device), unscale.scale.to(device)),
     )

@@ -1,106 +1,133 @@
-"""A molecule as chemprop's networks see it: one-hot atoms and bonds, and who is bonded to whom. Knows no torch.
+"""A molecule as chemprop's networks see it: kinds of atoms and bonds, and who is bonded to whom. Knows no torch.
 
-The features and their order are those of chemprop's `SimpleMoleculeMolGraphFeaturizer` (version 2), which the weights
-were trained on; the arrays are equal to its own, which the tests compare. Atoms and bonds of a kind share one row that
-is made once, so that featurizing takes a look-up an atom.
+Only few kinds of atoms and bonds exist, so each is one number here, and its features are looked up by it where they
+are needed. The features and their order are those of chemprop's `SimpleMoleculeMolGraphFeaturizer` (version 2), which
+the weights were trained on; the arrays are equal to its own, which the tests compare.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit.Chem.rdchem import BondType, HybridizationType
+from rdkit.Chem.rdchem import Atom, BondType, HybridizationType
 
 Features = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 
-_ELEMENTS = (*range(1, 37), 53)
-_DEGREES = range(6)
-_CHARGES = (-1, -2, 1, 2, 0)
-_CHIRAL_TAGS = range(4)
-_HYDROGENS = range(5)
-_HYBRIDIZATIONS = (
-    HybridizationType.S,
-    HybridizationType.SP,
-    HybridizationType.SP2,
-    HybridizationType.SP2D,
-    HybridizationType.SP3,
-    HybridizationType.SP3D,
-    HybridizationType.SP3D2,
+
+def _places(choices: Iterable[Hashable]) -> dict[Any, int]:
+    return {choice: place for place, choice in enumerate(choices)}
+
+
+# The place of each choice's one in a row of features; what is none of the choices has the place behind them.
+_ELEMENTS = _places([*range(1, 37), 53])
+_DEGREES = _places(range(6))
+_CHARGES = _places([-1, -2, 1, 2, 0])
+_CHIRAL_TAGS = _places(range(4))
+_HYDROGENS = _places(range(5))
+_HYBRIDIZATIONS = _places(
+    [
+        HybridizationType.S,
+        HybridizationType.SP,
+        HybridizationType.SP2,
+        HybridizationType.SP2D,
+        HybridizationType.SP3,
+        HybridizationType.SP3D,
+        HybridizationType.SP3D2,
+    ]
 )
-_BONDS = (BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC)
-_STEREO = range(6)
+_BONDS = _places([BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC])
+_STEREO = _places(range(6))
+
+BOND_BITS = 8
+"""A bond's kind is below 2 to this power; an atom's, below 2 to the power of 50."""
 
 
 class MoleculeGraph(NamedTuple):
     """One molecule of A atoms and B bonds.
 
-    Shapes: atoms (A, 72), bonds (2B, 14), source and target (2B,): the atoms that each directed bond leads from and
-    to. A bond's two directions stand one behind the other, 2i and 2i + 1.
+    Shapes: atoms (A,) and bonds (2B,), their kinds; source and target (2B,), the atoms that each directed bond leads
+    from and to. A bond's two directions stand one behind the other, 2i and 2i + 1.
     """
 
-    atoms: Features
-    bonds: Features
-    source: NDArray[np.int64]
-    target: NDArray[np.int64]
+    atoms: Numbers
+    bonds: Numbers
+    source: Numbers
+    target: Numbers
 
 
 def featurize(mol: Any) -> MoleculeGraph:
     """The graph of an RDKit molecule with at least one atom. Hydrogens that RDKit leaves implicit are no atoms here."""
-    atoms = np.array([_atom(atom) for atom in mol.GetAtoms()])
-    bonds = list(mol.GetBonds())
-    ends = np.array([(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in bonds], dtype=np.int64).reshape(-1, 2)
-    kinds = np.array([_bond(bond) for bond in bonds], dtype=np.float32).reshape(-1, 14)
-    return MoleculeGraph(atoms, kinds.repeat(2, axis=0), ends.ravel(), ends[:, ::-1].ravel())
-
-
-def _atom(atom: Any) -> Features:
-    return _atom_row(
-        atom.GetAtomicNum(),
-        atom.GetTotalDegree(),
-        atom.GetFormalCharge(),
-        int(atom.GetChiralTag()),
-        int(atom.GetTotalNumHs()),
-        atom.GetHybridization(),
-        atom.GetIsAromatic(),
-        atom.GetMass(),
+    atoms = np.array([_atom(atom) for atom in mol.GetAtoms()], dtype=np.int64)
+    bonds = [(_bond(bond), bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+    kinds, begins, ends = np.array(bonds, dtype=np.int64).reshape(-1, 3).T
+    return MoleculeGraph(
+        atoms, kinds.repeat(2), np.stack([begins, ends], axis=1).ravel(), np.stack([ends, begins], axis=1).ravel()
     )
 
 
-def _bond(bond: Any) -> Features:
-    return _bond_row(bond.GetBondType(), bond.GetIsConjugated(), bond.IsInRing(), int(bond.GetStereo()))
+def _atom(atom: Any) -> int:
+    kind: int = (
+        atom.GetIsotope() << 32
+        | atom.GetAtomicNum() << 24
+        | _DEGREES.get(atom.GetTotalDegree(), 6) << 20
+        | _CHARGES.get(atom.GetFormalCharge(), 5) << 16
+        | _CHIRAL_TAGS.get(int(atom.GetChiralTag()), 4) << 12
+        | _HYDROGENS.get(int(atom.GetTotalNumHs()), 5) << 8
+        | _HYBRIDIZATIONS.get(atom.GetHybridization(), 7) << 4
+        | int(atom.GetIsAromatic())
+    )
+    return kind
+
+
+def _bond(bond: Any) -> int:
+    kind: int = (
+        _BONDS.get(bond.GetBondType(), 4) << 5
+        | bond.GetIsConjugated() << 4
+        | bond.IsInRing() << 3
+        | _STEREO.get(int(bond.GetStereo()), 6)
+    )
+    return kind
+
+
+def atom_features(kinds: Numbers) -> Features:
+    """The features of atoms (n, 72) by their kinds (n,)."""
+    return np.array([_atom_row(kind) for kind in kinds.tolist()], dtype=np.float32).reshape(-1, 72)
+
+
+def bond_features(kinds: Numbers) -> Features:
+    """The features of bonds (n, 14) by their kinds (n,)."""
+    return np.array([_bond_row(kind) for kind in kinds.tolist()], dtype=np.float32).reshape(-1, 14)
 
 
 @cache
-def _atom_row(
-    element: int, degree: int, charge: int, tag: int, hydrogens: int, hybridization: Any, aromatic: bool, mass: float
-) -> Features:
-    return np.concatenate(
-        [
-            _one_hot(element, _ELEMENTS),
-            _one_hot(degree, _DEGREES),
-            _one_hot(charge, _CHARGES),
-            _one_hot(tag, _CHIRAL_TAGS),
-            _one_hot(hydrogens, _HYDROGENS),
-            _one_hot(hybridization, _HYBRIDIZATIONS),
-            [float(aromatic), 0.01 * mass],
-        ],
-        dtype=np.float32,
-    )
+def _atom_row(kind: int) -> Features:
+    atom = Atom(kind >> 24 & 255)
+    atom.SetIsotope(kind >> 32)
+    parts = [
+        _one(_ELEMENTS.get(atom.GetAtomicNum(), 37), 38),
+        _one(kind >> 20 & 15, 7),
+        _one(kind >> 16 & 15, 6),
+        _one(kind >> 12 & 15, 5),
+        _one(kind >> 8 & 15, 6),
+        _one(kind >> 4 & 15, 8),
+        np.array([kind & 1, 0.01 * atom.GetMass()]),
+    ]
+    return np.concatenate(parts, dtype=np.float32)
 
 
 @cache
-def _bond_row(kind: Any, conjugated: bool, in_ring: bool, stereo: int) -> Features:
-    known = _one_hot(kind, _BONDS)[:-1]  # a bond of another kind has none of the four, and no place of its own
-    return np.concatenate(
-        [[0.0], known, [float(conjugated), float(in_ring)], _one_hot(stereo, _STEREO)], dtype=np.float32
-    )
+def _bond_row(kind: int) -> Features:
+    known = _one(kind >> 5, 5)[:-1]  # a bond of another kind has none of the four, and no place of its own
+    parts = [np.zeros(1), known, np.array([kind >> 4 & 1, kind >> 3 & 1]), _one(kind & 7, 7)]
+    return np.concatenate(parts, dtype=np.float32)
 
 
-def _one_hot(value: Any, choices: Any) -> NDArray[np.float64]:
-    """A one in the place of the value, the last place where it is none of the choices."""
-    row = np.zeros(len(choices) + 1)
-    row[choices.index(value) if value in choices else -1] = 1.0
+def _one(place: int, places: int) -> NDArray[np.float64]:
+    row = np.zeros(places)
+    row[place] = 1.0
     return row

@@ -11,6 +11,7 @@ import pickle
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from rdkit import Chem
-from scipy.stats import percentileofscore
+from scipy.stats import percentileofscore, spearmanr
 
 from schemas.errors import ModelUnavailable, RowError
 from schemas.items import Item, Molecule, Rejected
@@ -184,9 +185,10 @@ def test_outcomes_hold_plain_numbers_in_the_registrys_order(engine: ChempropEngi
 
 
 def test_a_value_that_is_no_number_becomes_none(engine: ChempropEngine) -> None:
-    (row,) = prepare(engine, ["CCO"])
-    row.data.graph.atoms[0, 0] = math.nan
-    (outcome,) = engine.run([row])
+    ensemble = engine._ensembles[0]
+    broken = replace(ensemble.members[0], atom_bias=torch.full_like(ensemble.members[0].atom_bias, math.nan))
+    ensembles = [replace(ensemble, members=(broken, *ensemble.members[1:])), *engine._ensembles[1:]]
+    (outcome,) = ChempropEngine(ENTRY, "cpu", ensembles, engine._reference).run(prepare(engine, ["CCO"]))
     assert outcome.values[0] is outcome.spread[0] is outcome.percentile[0] is None
     assert outcome.values[NAMES.index("tpsa")] == pytest.approx(20.23)
 
@@ -253,8 +255,17 @@ def test_endpoints_that_the_model_does_not_predict_are_refused() -> None:
 
 
 def test_other_precisions_are_refused() -> None:
-    with pytest.raises(ModelUnavailable, match="fp32, not bf16"):
-        load(altered(precision="bf16"), "cpu")
+    with pytest.raises(ModelUnavailable, match="fp32 or bf16, not int8"):
+        load(altered(precision="int8"), "cpu")
+
+
+def test_bf16_keeps_the_order_of_molecules_in_every_endpoint(engine: ChempropEngine) -> None:
+    rows = prepare(engine, TABLE["smiles"][::6].tolist(), standardize="none")
+    exact = np.array([outcome.values for outcome in run(engine, rows)])
+    found = np.array([outcome.values for outcome in run(load(altered(precision="bf16"), "cpu"), rows)])
+    assert (exact != found).any()
+    for place, endpoint in enumerate(ENTRY.endpoints):
+        assert spearmanr(exact[:, place], found[:, place]).statistic >= 0.999, endpoint.name
 
 
 def test_an_architecture_that_would_be_computed_wrongly_is_refused(tmp_path: Any) -> None:
@@ -270,4 +281,4 @@ def test_an_architecture_that_would_be_computed_wrongly_is_refused(tmp_path: Any
         file = tmp_path / "model.pt"
         save_model(file, MPNN(passing, aggregation, RegressionFFN()), ["x"])
         with pytest.raises(ModelUnavailable, match=reason):
-            load_ensemble([file], "cpu")
+            load_ensemble([file], "cpu", torch.float32)

@@ -10,7 +10,8 @@ from schemas.items import Paper, Section, Task
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
 
 SPECIAL = ["<pad>", "</s>", "<unk>"]
-LOUD = 8.0  # times as much as usual is added to the hidden state by each layer
+LOUD = 16.0  # times as much as usual is added to the hidden state by each layer
+ENDING = {(False, True): 3.0, (False, False): 3.0, (True, True): 1.6, (True, False): 1.2}
 SUBJECTS = "enzyme catalyst polymer receptor solvent crystal mutant membrane ligand isotope vaccine neuron".split()
 VERBS = "binds lowers raises folds melts cleaves inhibits activates oxidises stabilises predicts resists".split()
 PLACES = "water ethanol vivo vitro silico darkness vacuum plasma tissue soil blood air".split()
@@ -59,7 +60,7 @@ def make_t5_checkpoint(folder: Path, *, gated: bool = False, tied: bool = True, 
         model.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.normal_(std=2.0)
         if not tied:
             model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 64**-0.5)
-        model.lm_head.weight[1] *= 1.6  # or it would hardly ever end
+        model.lm_head.weight[1] *= ENDING[gated, tied]  # some end soon, others not at all
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder

@@ -30,8 +30,14 @@ def paper(number: int, sentences: int | None = None) -> Paper:
     return Paper(f"Paper {number}", sections)
 
 
-def make_t5_checkpoint(folder: Path, *, gated: bool = False, tied: bool = True, seed: int = 0, **config: Any) -> Path:
-    """Save a T5 of two blocks a stack: `gated` as flan-t5's feed-forward part, and not `tied` as its embeddings."""
+def make_t5_checkpoint(
+    folder: Path, *, gated: bool = False, tied: bool = True, varied: bool = True, seed: int = 0, **config: Any
+) -> Path:
+    """Save a T5 of two blocks a stack: `gated` as flan-t5's feed-forward part, and not `tied` as its embeddings.
+
+    Without `varied` its weights are as T5 draws them, which is as fast as a trained one: attention as sharp as here
+    makes numbers so small that a processor is slow at them.
+    """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -50,20 +56,27 @@ def make_t5_checkpoint(folder: Path, *, gated: bool = False, tied: bool = True, 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(T5Config(**shape | config))
-        for block in model.decoder.block:
-            # As it is drawn, a decoder hardly looks at its source or at positions, and repeats one token.
-            block.layer[1].EncDecAttention.q.weight.mul_(16.0)
-            block.layer[1].EncDecAttention.o.weight.mul_(LOUD)
-            block.layer[0].SelfAttention.q.weight.mul_(16.0)
-            block.layer[0].SelfAttention.o.weight.mul_(LOUD)
-            block.layer[2].DenseReluDense.wo.weight.mul_(LOUD)
-        model.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.normal_(std=2.0)
-        if not tied:
-            model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 64**-0.5)
-        model.lm_head.weight[1] *= ENDING[gated, tied]  # some end soon, others not at all
+        if varied:
+            _vary(model, gated=gated, tied=tied)
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder
+
+
+def _vary(model: Any, *, gated: bool, tied: bool) -> None:
+    """As it is drawn, a decoder hardly looks at its source or at positions, and repeats one token."""
+    import torch
+
+    for block in model.decoder.block:
+        block.layer[1].EncDecAttention.q.weight.mul_(16.0)
+        block.layer[1].EncDecAttention.o.weight.mul_(LOUD)
+        block.layer[0].SelfAttention.q.weight.mul_(16.0)
+        block.layer[0].SelfAttention.o.weight.mul_(LOUD)
+        block.layer[2].DenseReluDense.wo.weight.mul_(LOUD)
+    model.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.normal_(std=2.0)
+    if not tied:
+        model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 64**-0.5)
+    model.lm_head.weight[1] *= ENDING[gated, tied]  # some end soon, others not at all
 
 
 def make_bart_checkpoint(folder: Path, seed: int = 0, **config: Any) -> Path:

@@ -59,7 +59,7 @@ def choose(logits: Tensor, rows: Sequence[Stream]) -> tuple[Tensor, Tensor]:
     """
     best, places = logits.topk(2, dim=-1)
     tokens = places[:, 0].clone()
-    wavering = best[:, 0] - best[:, 1] <= NOISE * _largest(logits)
+    wavering = best[:, 0] - best[:, 1] <= NOISE * _largest(logits, best[:, 0])
     drawn = [at for at, row in enumerate(rows) if row.asked.temperature > 0]
     if drawn:
         numbers = [float(sampling.uniforms([rows[at].seed], len(rows[at].tokens) + 1)[0, -1]) for at in drawn]
@@ -69,11 +69,11 @@ def choose(logits: Tensor, rows: Sequence[Stream]) -> tuple[Tensor, Tensor]:
     return tokens, wavering
 
 
-def _largest(logits: Tensor) -> Tensor:
-    """The largest absolute value of each row, but for what must not come."""
+def _largest(logits: Tensor, high: Tensor) -> Tensor:
+    """The largest absolute value of each row, but for what must not come; `high` is the largest value."""
     import torch
 
-    low, high = torch.aminmax(logits, dim=-1)
+    low = logits.amin(-1)
     if low.isinf().any():
         low = torch.where(logits.isinf(), high[:, None], logits).amin(-1)
     return torch.maximum(low.abs(), high.abs())

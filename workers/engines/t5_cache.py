@@ -7,7 +7,7 @@ one has left, the last takes its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,47 +16,58 @@ GRAIN = 64  # columns are added in multiples of this
 
 
 class T5Cache:
-    """Room for `slots` rows; `count` of them are taken. Columns are added as they are needed."""
+    """`count` rows, of whatever length. Room is added as it is needed."""
 
-    def __init__(self, layers: int, slots: int, heads: int, width: int, like: Tensor) -> None:
-        self._written = like.new_zeros((layers, 2, slots, heads, 2 * GRAIN, width))
-        self._sources = like.new_zeros((layers, 2, slots, heads, GRAIN, width))
+    def __init__(self, layers: int, heads: int, width: int, like: Tensor) -> None:
+        """Of a network with so many layers and heads of this width; tensors are of the kind of `like`."""
+        self._written = like.new_zeros((layers, 2, 1, heads, 2 * GRAIN, width))
+        self._sources = like.new_zeros((layers, 2, 1, heads, GRAIN, width))
         self._heads = heads
-        self._starts = [0] * slots  # the column of each row's first token
-        self._lengths = [0] * slots  # of each row's source
+        self._starts: list[int] = []  # the column of each row's first token
+        self._lengths: list[int] = []  # of each row's source
         self._column = -1  # the one that was written last
         self._low = 0  # the first that any row reads
         self._longest = 0
-        self.count = 0
         self.mask = like.new_zeros(())  # keeps each row from the padding behind its source, [rows x heads, 1, longest]
 
-    def join(self, source: Tensor) -> None:
-        """Take in a row by its source's keys and values [layers, 2, heads, tokens, width]."""
-        length = source.shape[3]
-        if length > self._sources.shape[4]:
-            self._sources = _widened(self._sources, length)
-        self._sources[:, :, self.count, :, :length] = source
-        self._starts[self.count] = self._column + 1
-        self._lengths[self.count] = length
-        self.count += 1
+    def join(self, sources: Sequence[Tensor]) -> None:
+        """Take in rows by their sources' keys and values, [layers, 2, heads, tokens, width] each."""
+        lengths = [source.shape[3] for source in sources]
+        rows = self.count + len(sources)
+        self._sources = _grown(self._sources, rows, max(lengths))
+        self._written = _grown(self._written, rows, 0)
+        for place, (source, length) in enumerate(zip(sources, lengths, strict=True), self.count):
+            self._sources[:, :, place, :, :length] = source
+        self._starts += [self._column + 1] * len(sources)
+        self._lengths += lengths
+        self._settle()
 
-    def leave(self, place: int) -> None:
-        """Let a row go; the last one takes its place."""
-        self.count -= 1
-        last = self.count
-        if place != last:
-            length, columns = self._lengths[last], slice(self._starts[last], self._column + 1)
-            self._sources[:, :, place, :, :length] = self._sources[:, :, last, :, :length]
-            self._written[:, :, place, :, columns] = self._written[:, :, last, :, columns]
-            self._lengths[place], self._starts[place] = length, self._starts[last]
+    def leave(self, places: Sequence[int]) -> None:
+        """Let rows go, the later ones first; the last one takes each one's place."""
+        for place in sorted(places, reverse=True):
+            length, start = self._lengths.pop(), self._starts.pop()
+            last = len(self._lengths)
+            if place != last:
+                self._sources[:, :, place, :, :length] = self._sources[:, :, last, :, :length]
+                written = self._written[..., start : self._column + 1, :]
+                written[:, :, place] = written[:, :, last]
+                self._lengths[place], self._starts[place] = length, start
+        self._settle()
 
-    def settle(self) -> None:
+    @property
+    def count(self) -> int:
+        """The rows there are."""
+        return len(self._lengths)
+
+    def _settle(self) -> None:
         """Renew the mask after rows have joined or left."""
-        lengths = self._lengths[: self.count]
-        self._longest = max(lengths)
+        if not self._lengths:
+            return
+        self._longest = max(self._lengths)
         places = torch.arange(self._longest, device=self._sources.device)
-        behind = places >= torch.tensor(lengths, device=self._sources.device)[:, None]
-        self.mask = self._each_head(self._sources.new_zeros(behind.shape).masked_fill_(behind, -torch.inf))
+        behind = places >= torch.tensor(self._lengths, device=self._sources.device)[:, None]
+        mask = self._sources.new_zeros(behind.shape).masked_fill_(behind, -torch.inf)
+        self.mask = mask[:, None].expand(-1, self._heads, -1).reshape(-1, 1, self._longest)
 
     def advance(self, bias_before: Callable[[int], Tensor]) -> Tensor:
         """Open the next column; the bias of its position to those before it: [rows x heads, 1, columns].
@@ -66,11 +77,10 @@ class T5Cache:
         self._column += 1
         if self._column == self._written.shape[4]:
             self._make_room()
-        starts = self._starts[: self.count]
-        self._low = min(starts)
+        self._low = min(self._starts)
         columns = self._column + 1 - self._low
         places = torch.arange(self._low, self._column + 1, device=self._written.device)
-        before = places < torch.tensor(starts, device=self._written.device)[:, None]
+        before = places < torch.tensor(self._starts, device=self._written.device)[:, None]
         bias = bias_before(columns)[None].expand(self.count, -1, -1)
         return bias.masked_fill(before[:, None], -torch.inf).reshape(self.count * self._heads, 1, columns)
 
@@ -89,21 +99,21 @@ class T5Cache:
 
     def _make_room(self) -> None:
         """Drop the columns that nobody reads any more, or add as many as there are."""
-        low = min(self._starts[: self.count])
+        low = min(self._starts)
         if 2 * low >= self._column:
             self._written[..., : self._column - low, :] = self._written[..., low : self._column, :].clone()
-            self._starts = [max(0, start - low) for start in self._starts]
+            self._starts = [start - low for start in self._starts]
             self._column -= low
         else:
-            self._written = _widened(self._written, 2 * self._column)
-
-    def _each_head(self, mask: Tensor) -> Tensor:
-        return mask[:, None].expand(-1, self._heads, -1).reshape(-1, 1, mask.shape[1])
+            self._written = _grown(self._written, 0, 2 * self._column)
 
 
-def _widened(cache: Tensor, columns: int) -> Tensor:
-    """The same cache with room for so many columns."""
-    columns = -(-columns // GRAIN) * GRAIN
-    wider = cache.new_zeros((*cache.shape[:4], columns, cache.shape[5]))
-    wider[..., : cache.shape[4], :] = cache
-    return wider
+def _grown(cache: Tensor, rows: int, columns: int) -> Tensor:
+    """The same cache with room for at least so many rows and columns. The room is zeros: masked, but multiplied."""
+    held = cache.shape
+    if rows <= held[2] and columns <= held[4]:
+        return cache
+    rows = rows if rows <= held[2] else max(rows, 2 * held[2])
+    grown = cache.new_zeros((*held[:2], max(rows, held[2]), held[3], max(-(-columns // GRAIN) * GRAIN, held[4]), held[5]))
+    grown[:, :, : held[2], :, : held[4]] = cache
+    return grown

@@ -41,7 +41,7 @@ class T5Decoding:
         self._told = told
         self._exact = exact
         self._slots = SLOTS["cpu" if network.device.type == "cpu" else "cuda"]
-        self._cache = T5Cache(network.layers, self._slots, network.heads, network.width, network.embedding)
+        self._cache = T5Cache(network.layers, network.heads, network.width, network.embedding)
         self._running: list[Stream] = []  # in the cache's order
         self._waiting: list[tuple[int, int, Stream]] = []  # by length, and by age among equals
         self._level, self._rising = 0, True
@@ -89,10 +89,8 @@ class T5Decoding:
         if not self._waiting or free * REFILL_SHARE < self._slots:
             return
         joining = [self._next() for _ in range(min(free, len(self._waiting)))]
-        for source in self._network.encode([stream.source for stream in joining]):
-            self._cache.join(source)
+        self._cache.join(self._network.encode([stream.source for stream in joining]))
         self._running += joining
-        self._cache.settle()
 
     def _next(self) -> Stream:
         """The waiting window nearest in length to the last one, upwards and then downwards again, like a lift.
@@ -115,23 +113,17 @@ class T5Decoding:
             if early:
                 logits[torch.tensor(early, device=logits.device)[:, None], self._end_places] = -torch.inf
             tokens, wavering = choose(logits, running)
-        ended = []
-        for at, (stream, token, wavers) in reversed(
-            list(enumerate(zip(running, tokens.tolist(), wavering.tolist(), strict=True)))
-        ):
+        left = []
+        for at, (stream, token, wavers) in enumerate(zip(running, tokens.tolist(), wavering.tolist(), strict=True)):
             stream.tokens.append(token)
             if wavers and self._exact:
                 self._fixed.alone(stream)
-            if wavers and self._exact or stream.ended(self._ends):
-                ended.append(stream)
-                self._leave(at)
-        if ended and self._running:
-            self._cache.settle()
+            if (wavers and self._exact) or stream.ended(self._ends):
+                left.append(at)
+        ended = [running[at] for at in left]
+        if left:
+            self._cache.leave(left)
+            for at in reversed(left):  # as the cache does: the last one takes the place
+                running[at] = running[-1]
+                running.pop()
         return ended
-
-    def _leave(self, place: int) -> None:
-        """Free a slot, as the cache does: the last one takes its place."""
-        self._cache.leave(place)
-        last = self._running.pop()
-        if place < len(self._running):
-            self._running[place] = last

@@ -19,6 +19,8 @@ from workers.engines.padding import Ids
 from workers.engines.t5_cache import T5Cache
 
 Product = Callable[[Tensor], Tensor]
+# Tokens of one pass of the encoder: on a CPU more no longer pays and leaves the cache; a GPU wants to be filled.
+PASS_TOKENS = {"cpu": 1024, "cuda": 65536}
 ROWS = 32  # for which oneDNN arranges packed weights; other counts work with the same arrangement
 
 
@@ -51,6 +53,7 @@ class T5Network:
         self.dtype = self.embedding.dtype
         self.device = self.embedding.device
         self._epsilon = config.layer_norm_epsilon
+        self._pass_tokens = PASS_TOKENS["cpu" if self.device.type == "cpu" else "cuda"]
         self._gated: bool = config.is_gated_act
         self._scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
         self._act: Callable[[Tensor], Tensor] = model.decoder.block[0].layer[-1].DenseReluDense.act
@@ -67,10 +70,18 @@ class T5Network:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[Ids]) -> list[Tensor]:
-        """Keys and values of the source for every block of the decoder: [layers, 2, heads, tokens, width] a text.
+        """Keys and values of the source for every block of the decoder: [layers, 2, heads, tokens, width] a text."""
+        found: list[Tensor] = []
+        begin, filled = 0, 0
+        for at, text in enumerate(texts):
+            if at > begin and filled + len(text) > self._pass_tokens:
+                found += self._encode(texts[begin:at])
+                begin, filled = at, 0
+            filled += len(text)
+        return found + self._encode(texts[begin:])
 
-        The texts go through the products one behind the other, without padding, and attend each to itself.
-        """
+    def _encode(self, texts: Sequence[Ids]) -> list[Tensor]:
+        """One pass: the texts go through the products one behind the other, unpadded, and attend each to itself."""
         lengths = [len(text) for text in texts]
         ids = torch.tensor([token for text in texts for token in text], device=self.device)
         hidden = self.embedding[ids]

@@ -65,6 +65,7 @@ class T5Decoding:
                 self._age += 1
                 insort(self._waiting, (len(stream.source), self._age, stream))
 
+    @torch.inference_mode()
     def step(self) -> Sequence[tuple[Prepared, Outcome]]:
         """Decode one token for every window in a slot; the papers whose last window ended by it."""
         ended, self._beams = self._beams, []
@@ -107,12 +108,11 @@ class T5Decoding:
         """One step of all windows in slots; those that ended by it."""
         running = self._running
         last = [stream.tokens[-1] if stream.tokens else self._start for stream in running]
-        with torch.inference_mode():
-            logits = self._network.step(torch.tensor(last, device=self._network.device), self._cache)
-            early = [at for at, stream in enumerate(running) if len(stream.tokens) < stream.asked.min_new_tokens]
-            if early:
-                logits[torch.tensor(early, device=logits.device)[:, None], self._end_places] = -torch.inf
-            tokens, wavering = choose(logits, running)
+        logits = self._network.step(torch.tensor(last, device=self._network.device), self._cache)
+        early = [at for at, stream in enumerate(running) if len(stream.tokens) < stream.asked.min_new_tokens]
+        if early:
+            logits[torch.tensor(early, device=logits.device)[:, None], self._end_places] = -torch.inf
+        tokens, wavering = choose(logits, running)
         left = []
         for at, (stream, token, wavers) in enumerate(zip(running, tokens.tolist(), wavering.tolist(), strict=True)):
             stream.tokens.append(token)

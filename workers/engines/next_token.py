@@ -41,10 +41,7 @@ class Stream:
 
 def streams(manuscript: Manuscript) -> list[Stream]:
     """One stream for each of a paper's windows, in their order."""
-    return [
-        Stream(ids, seed, manuscript.asked)
-        for ids, seed in zip(manuscript.windows, manuscript.seeds, strict=True)
-    ]
+    return [Stream(ids, seed, manuscript.asked) for ids, seed in zip(manuscript.windows, manuscript.seeds, strict=True)]
 
 
 def choose(logits: Tensor, rows: Sequence[Stream]) -> tuple[Tensor, Tensor]:

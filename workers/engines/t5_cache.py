@@ -114,6 +114,8 @@ def _grown(cache: Tensor, rows: int, columns: int) -> Tensor:
     if rows <= held[2] and columns <= held[4]:
         return cache
     rows = rows if rows <= held[2] else max(rows, 2 * held[2])
-    grown = cache.new_zeros((*held[:2], max(rows, held[2]), held[3], max(-(-columns // GRAIN) * GRAIN, held[4]), held[5]))
+    grown = cache.new_zeros(
+        (*held[:2], max(rows, held[2]), held[3], max(-(-columns // GRAIN) * GRAIN, held[4]), held[5])
+    )
     grown[:, :, : held[2], :, : held[4]] = cache
     return grown

@@ -12,9 +12,9 @@ from schemas.registry import EngineKind, Limits, ModelEntry, Weights
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 LOUD = 16.0  # times as much as usual is added to the hidden state by each layer
 ENDING = {(False, True): 3.0, (False, False): 3.0, (True, True): 1.6, (True, False): 1.2}
-SUBJECTS = "enzyme catalyst polymer receptor solvent crystal mutant membrane ligand isotope vaccine neuron".split()
-VERBS = "binds lowers raises folds melts cleaves inhibits activates oxidises stabilises predicts resists".split()
-PLACES = "water ethanol vivo vitro silico darkness vacuum plasma tissue soil blood air".split()
+SUBJECTS = ("enzyme", "catalyst", "polymer", "receptor", "crystal", "mutant", "membrane", "ligand", "isotope", "neuron")
+VERBS = ("binds", "lowers", "raises", "folds", "melts", "cleaves", "inhibits", "activates", "oxidises", "resists")
+PLACES = ("water", "ethanol", "vivo", "vitro", "silico", "darkness", "plasma", "tissue", "soil", "blood", "air")
 
 
 def paper(number: int, sentences: int | None = None) -> Paper:

@@ -13,7 +13,7 @@ from typing import Any
 from schemas.errors import ModelUnavailable
 from schemas.outcomes import Summary
 from schemas.registry import ModelEntry
-from workers.engines.contract import Decoding, Engine, Prepared
+from workers.engines.contract import CpuWork, Decoding, Engine, Prepared
 from workers.engines.fixed_decoding import FixedDecoding
 from workers.engines.next_token import Stream, streams
 from workers.engines.pretrained import read_model, read_tokenizer
@@ -28,14 +28,15 @@ class FixedEngine:
 
     def __init__(self, entry: ModelEntry, cpu: WindowWork, fixed: FixedDecoding) -> None:
         self.entry = entry
-        self.cpu = cpu
+        self.cpu: CpuWork = cpu
+        self._work = cpu
         self._fixed = fixed
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Summary]:
         """Summarize papers: one summary each, in order."""
         parts = [streams(row.data) for row in rows]
         self._fixed.decode([stream for part in parts for stream in part])
-        return [summary(self.cpu, row, part) for row, part in zip(rows, parts, strict=True)]
+        return [summary(self._work, row, part) for row, part in zip(rows, parts, strict=True)]
 
 
 class T5Engine:
@@ -45,7 +46,8 @@ class T5Engine:
         from workers.engines.t5_network import T5Network
 
         self.entry = entry
-        self.cpu = cpu
+        self.cpu: CpuWork = cpu
+        self._work = cpu
         self._fixed = fixed
         self._network = T5Network(model)
         self._start = _start(entry, model)
@@ -65,7 +67,7 @@ class T5Engine:
         from workers.engines.t5_decoding import T5Decoding
 
         def told(row: Prepared, parts: Sequence[Stream]) -> Summary:
-            return summary(self.cpu, row, parts)
+            return summary(self._work, row, parts)
 
         return T5Decoding(
             self._network, self._start, self._ends, self._fixed, told, exact=self.entry.precision == "fp32"

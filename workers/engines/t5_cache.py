@@ -85,7 +85,10 @@ class T5Cache:
         return bias.masked_fill(before[:, None], -torch.inf).reshape(self.count * self._heads, 1, columns)
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write this column's keys and values [rows, heads, width]; all that may be read: [rows x heads, columns, width]."""
+        """Write this column's keys and values, [rows, heads, width].
+
+        Gives all that may be read, [rows x heads, columns, width] each.
+        """
         written = self._written[layer, :, : self.count]
         written[0, :, :, self._column] = keys
         written[1, :, :, self._column] = values

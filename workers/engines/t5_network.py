@@ -89,9 +89,12 @@ class T5Network:
         for block, reader in zip(self._model.encoder.block, self._readers, strict=True):
             attention, feed = block.layer[0], block.layer[1]
             read = functional.linear(self._norm(hidden, self._weight(attention.layer_norm)), reader)
-            parts = read.view(len(ids), 3, self.heads, self.width).permute(1, 2, 0, 3).split(lengths, dim=2)
+            heads = read.view(len(ids), 3, self.heads, self.width).permute(1, 2, 0, 3)
+            parts = torch.split(heads, lengths, dim=2)
             seen = [
-                functional.scaled_dot_product_attention(*part[:, None], attn_mask=biases[length], scale=1.0)[0]
+                functional.scaled_dot_product_attention(
+                    part[0][None], part[1][None], part[2][None], attn_mask=biases[length], scale=1.0
+                )[0]
                 for part, length in zip(parts, lengths, strict=True)
             ]
             joined = torch.cat(seen, dim=1).transpose(0, 1).reshape(len(ids), -1)
@@ -105,7 +108,7 @@ class T5Network:
         hidden = self._norm(hidden, self._weight(self._model.encoder.final_layer_norm))
         shared = functional.linear(hidden, self._sources)
         shared = shared.view(len(ids), self.layers, 2, self.heads, self.width).permute(1, 2, 3, 0, 4)
-        return list(shared.split(lengths, dim=3))
+        return list(torch.split(shared, lengths, dim=3))
 
     @torch.inference_mode()
     def step(self, tokens: Tensor, cache: T5Cache) -> Tensor:
@@ -175,7 +178,7 @@ def product(weight: Tensor) -> Product:
     has no public name in torch, so where it is missing the plain product does.
     """
     weight = weight.detach()
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         try:
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
             multiply = torch.ops.mkldnn._linear_pointwise
@@ -189,7 +192,7 @@ def product(weight: Tensor) -> Product:
 def _fuse(modules: Sequence[Any]) -> Tensor:
     """The weights of linear modules as one, of which theirs become views."""
     fused = torch.cat([module.weight.detach() for module in modules])
-    for module, part in zip(modules, fused.split([module.weight.shape[0] for module in modules]), strict=True):
+    for module, part in zip(modules, torch.split(fused, [module.weight.shape[0] for module in modules]), strict=True):
         module.weight.data = part
     return fused
 

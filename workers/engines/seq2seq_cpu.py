@@ -57,7 +57,7 @@ class Seq2SeqParameters(BaseModel):
 class Manuscript:
     """A paper as the model reads it: the token ids of its windows, special tokens included, and a seed for each.
 
-    `coverage` is the share of the paper's tokens that lie in the windows.
+    `coverage` is the share of the paper's sentences that lie in the windows; one that is cut counts in part.
     """
 
     windows: tuple[Ids, ...]

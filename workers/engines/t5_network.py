@@ -58,12 +58,13 @@ class T5Network:
         self._scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
         self._act: Callable[[Tensor], Tensor] = model.decoder.block[0].layer[-1].DenseReluDense.act
         blocks = model.decoder.block
-        self._sources = _fuse([part for block in blocks for part in _pair(block.layer[1].EncDecAttention)])
+        attentions = [block.layer[1].EncDecAttention for block in blocks]
+        self._sources = _fuse([part for attention in attentions for part in (attention.k, attention.v)])
         self._blocks = [self._decoder_block(block) for block in blocks]
         self._readers = [
             _fuse([getattr(block.layer[0].SelfAttention, name) for name in "qkv"]) for block in model.encoder.block
         ]
-        self._last_norm = self._weight(model.decoder.final_layer_norm)
+        self._last_norm = model.decoder.final_layer_norm.weight
         self._vocabulary = product(model.lm_head.weight)
         self._before: Tensor = self.embedding.new_zeros((self.heads, 0))
         self._around: Tensor = self.embedding.new_zeros((self.heads, 0))
@@ -88,7 +89,7 @@ class T5Network:
         biases = {length: self._bias_around(length) for length in set(lengths)}
         for block, reader in zip(self._model.encoder.block, self._readers, strict=True):
             attention, feed = block.layer[0], block.layer[1]
-            read = functional.linear(self._norm(hidden, self._weight(attention.layer_norm)), reader)
+            read = functional.linear(self._norm(hidden, attention.layer_norm.weight), reader)
             heads = read.view(len(ids), 3, self.heads, self.width).permute(1, 2, 0, 3)
             parts = torch.split(heads, lengths, dim=2)
             seen = [
@@ -100,12 +101,12 @@ class T5Network:
             joined = torch.cat(seen, dim=1).transpose(0, 1).reshape(len(ids), -1)
             hidden = hidden + functional.linear(joined, attention.SelfAttention.o.weight)
             dense = feed.DenseReluDense
-            normed = self._norm(hidden, self._weight(feed.layer_norm))
+            normed = self._norm(hidden, feed.layer_norm.weight)
             widened = self._act(functional.linear(normed, (dense.wi_0 if self._gated else dense.wi).weight))
             if self._gated:
                 widened = widened * functional.linear(normed, dense.wi_1.weight)
             hidden = hidden + functional.linear(widened, dense.wo.weight)
-        hidden = self._norm(hidden, self._weight(self._model.encoder.final_layer_norm))
+        hidden = self._norm(hidden, self._model.encoder.final_layer_norm.weight)
         shared = functional.linear(hidden, self._sources)
         shared = shared.view(len(ids), self.layers, 2, self.heads, self.width).permute(1, 2, 3, 0, 4)
         return list(torch.split(shared, lengths, dim=3))
@@ -152,7 +153,7 @@ class T5Network:
     def _decoder_block(self, block: Any) -> Block:
         own, source, dense = block.layer[0].SelfAttention, block.layer[1].EncDecAttention, block.layer[2].DenseReluDense
         widen = (dense.wi_0, dense.wi_1) if self._gated else (dense.wi,)
-        norms = tuple(self._weight(part.layer_norm) for part in block.layer)
+        norms = [part.layer_norm.weight for part in block.layer]
         return Block(
             read=product(_fuse([own.q, own.k, own.v])),
             write=product(own.o.weight),
@@ -162,10 +163,6 @@ class T5Network:
             narrow=product(dense.wo.weight),
             norms=(norms[0], norms[1], norms[2]),
         )
-
-    def _weight(self, norm: Any) -> Tensor:
-        weight: Tensor = norm.weight
-        return weight
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(hidden, weight.shape, weight, self._epsilon)
@@ -195,10 +192,6 @@ def _fuse(modules: Sequence[Any]) -> Tensor:
     for module, part in zip(modules, torch.split(fused, [module.weight.shape[0] for module in modules]), strict=True):
         module.weight.data = part
     return fused
-
-
-def _pair(attention: Any) -> list[Any]:
-    return [attention.k, attention.v]
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:

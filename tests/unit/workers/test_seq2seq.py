@@ -422,3 +422,39 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(tmp_path: Path, make: Any) 
 
 def test_the_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:
     assert_refused(make_t5_checkpoint(tmp_path, vocab_size=100), "more tokens than the model knows")
+
+
+def test_logits_do_not_depend_on_who_joined_and_left_before(tmp_path: Path) -> None:
+    """With soft attention, where each column and each place of padding would be seen; past 256 columns, so that
+    columns are added at first and dropped later.
+    """
+    from workers.engines.t5_cache import T5Cache
+
+    network = load(seq2seq_entry(make_t5_checkpoint(tmp_path, varied=False)), "cpu")._network
+    draw = Random(0)
+    stays = {"long": (0, 40), "first": (0, 120), "second": (50, 200), "third": (100, 210), "last": (150, 300)}
+    sources = {name: tuple(draw.choices(range(3, 150), k=3 + 20 * at)) for at, name in enumerate(reversed(stays))}
+    tokens = {name: draw.choices(range(3, 150), k=end - begin) for name, (begin, end) in stays.items()}
+
+    def logits(names: Sequence[str]) -> dict[str, list[torch.Tensor]]:
+        found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+        running: list[str] = []
+        with torch.inference_mode():
+            cache = T5Cache(network.layers, network.heads, network.width, network.embedding)
+            for step in range(min(stays[name][0] for name in names), max(stays[name][1] for name in names)):
+                if ended := [at for at, name in enumerate(running) if stays[name][1] == step]:
+                    cache.leave(ended)
+                    for at in reversed(ended):
+                        running[at] = running[-1]
+                        running.pop()
+                if joining := [name for name in names if stays[name][0] == step]:
+                    cache.join(network.encode([sources[name] for name in joining]))
+                    running += joining
+                last = torch.tensor([tokens[name][step - stays[name][0]] for name in running])
+                for name, row in zip(running, network.step(last, cache), strict=True):
+                    found[name].append(row)
+        return found
+
+    together = logits(list(stays))
+    for name in stays:
+        torch.testing.assert_close(torch.stack(together[name]), torch.stack(logits([name])[name]), atol=1e-4, rtol=0)

@@ -33,7 +33,10 @@ class SummarySentence:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A paper's summary. `coverage` is the share of the paper's sentences that the model has seen, 0 to 1."""
+    """A paper's summary. `coverage` is the share of the paper's sentences that the model has seen, 0 to 1.
+
+    `sentences` is empty where the model wrote the text itself; `tokens` counts what it read.
+    """
 
     row: int
     text: str

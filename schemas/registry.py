@@ -22,6 +22,7 @@ class EngineKind(StrEnum):
     EXTRACTIVE = "extractive"
     CAUSAL = "causal"
     CLASSIFIER = "classifier"
+    SEQ2SEQ = "seq2seq"
     FAKE = "fake"
 
 

@@ -19,6 +19,7 @@ from tests.benchmarks.figures import Figure
 # Each module offers `figures() -> list[Figure]`.
 ROWS = {
     "predict-fp32": "predict",
+    "t5": "seq2seq",
 }
 
 

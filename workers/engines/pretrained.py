@@ -7,6 +7,15 @@ from typing import Any
 
 from schemas.errors import ModelUnavailable
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "vocab.txt",
+)
+
 
 def read_model(auto_class: str, folder: Path, *, dtype: str, device: str, unused: tuple[str, ...] = ()) -> Any:
     """Load the model in `folder` for inference, through the `transformers` class named `auto_class`.
@@ -48,6 +57,8 @@ def read_tokenizer(folder: Path) -> Any:
     Raises:
         ModelUnavailable: there is none that can be read.
     """
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):  # for some, an empty one would be made up
+        raise ModelUnavailable(f"{folder} holds no tokenizer: none of {', '.join(TOKENIZER_FILES)}")
     import transformers
 
     try:

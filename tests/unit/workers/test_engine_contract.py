@@ -19,6 +19,7 @@ from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights, load_registry
 from tests.checkpoints import make_smiles_checkpoint
 from tests.classifier_checkpoint import classifier_entry, make_classifier_checkpoint
+from tests.seq2seq_checkpoint import make_bart_checkpoint, make_t5_checkpoint, seq2seq_entry
 from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
 from workers.engines.load import load_engine
@@ -106,6 +107,8 @@ MODELS: dict[str, Callable[[Path], ModelEntry]] = {
     "admet-ai": registered("admet-ai"),
     "minilm-extractive": registered("minilm-extractive"),
     "small-causal": small_language_model,
+    "small-t5": lambda folder: seq2seq_entry(make_t5_checkpoint(folder, gated=True, tied=False)),
+    "small-bart": lambda folder: seq2seq_entry(make_bart_checkpoint(folder)),
     "small-classifier": lambda folder: classifier_entry(make_classifier_checkpoint(folder)),
 }
 

@@ -1,0 +1,460 @@
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from schemas.errors import ModelUnavailable, RowError, UsageError
+from schemas.items import Item, Molecule, Paper, Rejected, Section
+from schemas.outcomes import Failed, Summary
+from tests.checkpoints import make_smiles_checkpoint
+from tests.seq2seq_checkpoint import make_bart_checkpoint, make_t5_checkpoint, paper, seq2seq_entry
+from workers.batcher import Batcher
+from workers.engines.contract import ContinuousEngine, Prepared
+from workers.engines.fixed_decoding import FixedDecoding
+from workers.engines.next_token import Stream, streams
+from workers.engines.seq2seq import FixedEngine, T5Engine, load
+from workers.engines.seq2seq_cpu import WindowWork
+
+PAPERS = 100
+MOST = 40
+KINDS = {
+    "plain, tied": {"gated": False, "tied": True},
+    "plain, untied": {"gated": False, "tied": False},
+    "gated, tied": {"gated": True, "tied": True},
+    "gated, untied": {"gated": True, "tied": False},
+}
+
+
+def prepared(engine: Any, count: int = PAPERS, first: int = 0, **parameters: Any) -> list[Prepared]:
+    units = [
+        engine.cpu.prepare(Item(row, paper(row)), {"max_new_tokens": MOST} | parameters)[0]
+        for row in range(first, first + count)
+    ]
+    assert all(isinstance(unit, Prepared) for unit in units)
+    return units
+
+
+def generated(engine: Any, model: Any, units: Sequence[Prepared], **settings: Any) -> list[str]:
+    """What `generate` writes of each paper, one window at a time."""
+    found = []
+    for unit in units:
+        parts = [
+            model.generate(
+                input_ids=torch.tensor([ids]),
+                do_sample=False,
+                **{"num_beams": 1, "max_new_tokens": MOST} | settings,
+            )[0, 1:]
+            for ids in unit.data.windows
+        ]
+        found.append(" ".join(text for part in parts if (text := engine.cpu.text(part.tolist()))))
+    return found
+
+
+def texts(engine: Any, units: Sequence[Prepared]) -> list[str]:
+    outcomes = engine.run(units)
+    assert [outcome.row for outcome in outcomes] == [unit.row for unit in units]
+    return [outcome.text for outcome in outcomes]
+
+
+def decoded(engine: Any, units: Sequence[Prepared]) -> list[list[int]]:
+    """The tokens of each window, by the engine's own decoding."""
+    parts = [stream for unit in units for stream in streams(unit.data)]
+    alone = [Prepared(at, 1, _single(stream, units)) for at, stream in enumerate(parts)]
+    found: dict[int, list[int]] = {}
+    decoding = engine.decode()
+    decoding._told = lambda row, streams: found.update({row.row: streams[0].tokens}) or row  # the tokens themselves
+    decoding.admit(alone)
+    while len(found) < len(alone):
+        decoding.step()
+    return [found[at] for at in range(len(alone))]
+
+
+def _single(stream: Stream, units: Sequence[Prepared]) -> Any:
+    from dataclasses import replace
+
+    return replace(units[0].data, windows=(stream.source,), seeds=(stream.seed,), asked=stream.asked)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return make_t5_checkpoint(tmp_path_factory.mktemp("t5"), **KINDS[request.param])
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint: Path) -> Any:
+    return load(seq2seq_entry(checkpoint), "cpu")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Any:
+    from transformers import AutoModelForSeq2SeqLM
+
+    return AutoModelForSeq2SeqLM.from_pretrained(checkpoint).eval()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> T5Engine:
+    torch.set_num_threads(1)
+    folder = make_t5_checkpoint(tmp_path_factory.mktemp("small"), gated=True, tied=False)
+    made = load(seq2seq_entry(folder), "cpu")
+    assert isinstance(made, T5Engine)
+    return made
+
+
+def test_what_these_checkpoints_write_varies(engine: Any) -> None:
+    units = prepared(engine)
+    written = texts(engine, units)
+    assert len(set(written)) >= 0.9 * PAPERS
+    sizes = {len(tokens) for tokens in decoded(engine, units)}
+    assert len(sizes) >= 20 and min(sizes) < MOST / 4
+
+
+def test_greedy_is_what_generate_writes_of_each_paper_alone(
+    engine: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engines.t5_decoding.SLOTS", {"cpu": 8})  # so that many join those that run
+    units = prepared(engine)
+    assert texts(engine, units) == generated(engine, model, units)
+
+
+def test_long_texts_are_written_past_the_room_that_there_is_at_first(
+    engine: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns are added, and those that nobody reads are dropped, while rows leave and join."""
+    monkeypatch.setattr("workers.engines.t5_decoding.SLOTS", {"cpu": 4})
+    units = [
+        engine.cpu.prepare(Item(row, paper(row, 3)), {"max_new_tokens": most, "min_new_tokens": most // 2})[0]
+        for row, most in enumerate((20, 290, 90, 30, 150, 160, 40, 200, 20, 100))
+    ]
+    alone = [
+        generated(engine, model, [unit], max_new_tokens=asked.max_new_tokens, min_new_tokens=asked.min_new_tokens)[0]
+        for unit in units
+        for asked in [unit.data.asked]
+    ]
+    assert texts(engine, units) == alone
+
+
+@pytest.mark.parametrize("least", [0, 5, MOST])
+def test_a_summary_has_no_fewer_and_no_more_tokens_than_asked(small: T5Engine, least: int) -> None:
+    sizes = [len(tokens) for tokens in decoded(small, prepared(small, 40, min_new_tokens=least))]
+    assert all(least <= size <= MOST for size in sizes)
+    assert least == MOST or min(sizes) <= least + 3
+
+
+def test_a_row_near_a_tie_is_written_by_generate_itself(small: T5Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.engines.next_token.NOISE", 1e9)  # so that every choice is one
+    asked = []
+    alone = FixedDecoding.alone
+    monkeypatch.setattr(FixedDecoding, "alone", lambda self, stream: (asked.append(stream), alone(self, stream)))
+    units = prepared(small, 6)
+    written = texts(small, units)
+    assert len(asked) == sum(len(unit.data.windows) for unit in units)
+    assert written == generated(small, small._fixed._model, units)
+
+
+def test_noise_between_batches_is_far_below_what_counts_as_a_tie(small: T5Engine) -> None:
+    """The measure behind `NOISE`: the same rows at the first step alone and together."""
+    from workers.engines.next_token import NOISE
+    from workers.engines.t5_cache import T5Cache
+
+    network = small._network
+    sources = [stream.source for unit in prepared(small, 30) for stream in streams(unit.data)]
+
+    def logits(texts: list[Any]) -> torch.Tensor:
+        with torch.inference_mode():
+            cache = T5Cache(network.layers, network.heads, network.width, network.embedding)
+            cache.join(network.encode(texts))
+            return network.step(torch.zeros(len(texts), dtype=torch.long), cache)
+
+    together = logits(sources)
+    alone = torch.cat([logits([source]) for source in sources])
+    moved = ((together - alone).abs().amax(-1) / alone.abs().amax(-1)).max().item()
+    assert 0 < moved < NOISE / 2
+
+
+def test_draws_are_the_same_in_any_company_and_differ_by_seed(small: T5Engine) -> None:
+    units = prepared(small, 40, temperature=1.0, seed=3)
+    written = texts(small, units)
+    assert written == [texts(small, [unit])[0] for unit in units]
+    order = Random(0).sample(range(40), 40)
+    assert [texts(small, [units[at] for at in order])[order.index(at)] for at in (0, 7, 39)] == [
+        written[at] for at in (0, 7, 39)
+    ]
+    other = texts(small, prepared(small, 40, temperature=1.0, seed=4))
+    assert sum(one == two for one, two in zip(written, other, strict=True)) <= 4
+
+
+def test_a_draw_near_an_edge_is_the_same_through_generate(small: T5Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    units = prepared(small, 10, temperature=1.0, top_k=20, top_p=0.9)
+    written = texts(small, units)
+    monkeypatch.setattr("workers.sampling.NOISE", 1e9)  # so that all are decoded again alone
+    assert texts(small, units) == written
+
+
+def test_beams_are_searched_as_generate_does(small: T5Engine) -> None:
+    units = prepared(small, 12, num_beams=3)
+    assert texts(small, units) == generated(small, small._fixed._model, units, num_beams=3)
+
+
+def test_rows_with_and_without_beams_draws_and_bounds_share_a_batch(small: T5Engine) -> None:
+    units = [
+        *prepared(small, 6),
+        *prepared(small, 4, first=6, num_beams=2),
+        *prepared(small, 6, first=10, temperature=0.8),
+        *prepared(small, 6, first=16, min_new_tokens=10, max_new_tokens=12),
+    ]
+    assert texts(small, units) == [texts(small, [unit])[0] for unit in units]
+
+
+def test_half_precision_writes_for_every_paper(tmp_path: Path) -> None:
+    engine = load(seq2seq_entry(make_t5_checkpoint(tmp_path), precision="bf16"), "cpu")
+    assert engine._network.dtype is torch.bfloat16
+    written = texts(engine, prepared(engine, 20))
+    assert len(set(written)) > 10
+
+
+def test_other_architectures_go_through_generate(tmp_path: Path) -> None:
+    engine = load(seq2seq_entry(make_bart_checkpoint(tmp_path)), "cpu")
+    assert isinstance(engine, FixedEngine) and not isinstance(engine, ContinuousEngine)
+    units = prepared(engine, 60)
+    written = texts(engine, units)
+    assert len(set(written)) >= 50
+    assert written == generated(engine, engine._fixed._model, units)
+    drawn = prepared(engine, 20, temperature=1.0)
+    assert texts(engine, drawn) == [texts(engine, [unit])[0] for unit in drawn]
+
+
+def test_a_t5_that_asks_for_more_than_the_most_probable_token_goes_through_generate(tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    folder = make_t5_checkpoint(tmp_path)
+    GenerationConfig(
+        no_repeat_ngram_size=2, eos_token_id=[1, 5], pad_token_id=0, decoder_start_token_id=0
+    ).save_pretrained(folder)
+    engine = load(seq2seq_entry(folder), "cpu")
+    assert isinstance(engine, FixedEngine)
+    units = prepared(engine, 20)
+    assert texts(engine, units) == generated(engine, engine._fixed._model, units)
+
+
+def test_any_of_several_end_tokens_ends_a_text(tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    folder = make_t5_checkpoint(tmp_path)
+    ends = [1, *range(60, 70)]
+    GenerationConfig(eos_token_id=ends, pad_token_id=0, decoder_start_token_id=0).save_pretrained(folder)
+    engine = load(seq2seq_entry(folder), "cpu")
+    assert isinstance(engine, T5Engine)
+    units = prepared(engine, 40)
+    assert texts(engine, units) == generated(engine, engine._fixed._model, units)
+    assert len({tokens[-1] for tokens in decoded(engine, units)} & set(ends)) > 2
+
+
+@pytest.fixture(scope="module")
+def cpu(small: T5Engine) -> WindowWork:
+    return pickle.loads(pickle.dumps(small.cpu))
+
+
+def manuscript(cpu: WindowWork, content: Paper, **parameters: Any) -> Any:
+    (unit,) = cpu.prepare(Item(0, content), parameters)
+    assert isinstance(unit, Prepared)
+    return unit.data
+
+
+def body(cpu: WindowWork, ids: Sequence[int]) -> str:
+    text = cpu.text(ids)
+    assert text.startswith("summarize: ")
+    return text.removeprefix("summarize: ")
+
+
+def test_a_long_paper_is_cut_into_windows_of_whole_sentences_in_order(cpu: WindowWork) -> None:
+    content = paper(3, 40)
+    data = manuscript(cpu, content)
+    assert len(data.windows) > 3
+    assert all(len(ids) <= 128 and ids[-1] == 1 for ids in data.windows)
+    whole = " ".join(text for section in content.sections for text in section.paragraphs)
+    assert " ".join(body(cpu, ids) for ids in data.windows) == whole
+    assert all(body(cpu, ids).endswith(".") for ids in data.windows)
+    assert data.coverage == 1.0
+
+
+def test_a_section_begins_a_window_where_it_does_not_fit_into_the_last(cpu: WindowWork) -> None:
+    said = [f"The enzyme binds {number} ligands in water." for number in range(10, 19)]
+    content = Paper("", (Section("One", (" ".join(said[:5]),)), Section("Two", (" ".join(said[5:]),))))
+    assert [body(cpu, ids).count(".") for ids in manuscript(cpu, content).windows] == [5, 4]
+
+
+def test_of_a_paper_with_too_many_windows_those_evenly_spaced_are_read(small: T5Engine) -> None:
+    content = paper(5, 60)
+    whole = manuscript(small.cpu, content)
+    (unit,) = small.cpu.prepare(Item(0, content), {"max_windows": 3, "max_new_tokens": 10})
+    assert isinstance(unit, Prepared)
+    step = len(whole.windows) / 3
+    assert unit.data.windows == tuple(whole.windows[int(at * step)] for at in range(3))
+    (summary,) = small.run([unit])
+    read = sum(body(small.cpu, ids).count(".") for ids in unit.data.windows)
+    assert summary.coverage == pytest.approx(read / 60)
+    assert summary.tokens == sum(len(ids) for ids in unit.data.windows)
+    assert unit.tokens == summary.tokens + 3 * 10
+
+
+def test_of_a_sentence_longer_than_a_window_the_beginning_is_read(cpu: WindowWork) -> None:
+    content = Paper("", (Section("", ("The " + " ".join(f"enzyme {number}" for number in range(300)) + ".",)),))
+    data = manuscript(cpu, content)
+    (ids,) = data.windows
+    assert len(ids) == 128 and ids[-1] == 1
+    assert body(cpu, ids).startswith("The enzyme 0 enzyme 1 ")
+    assert 0 < data.coverage < 0.5
+
+
+def test_a_summary_joins_what_was_written_of_each_window(small: T5Engine) -> None:
+    (unit,) = prepared_long = [small.cpu.prepare(Item(0, paper(7, 40)), {"max_new_tokens": MOST})[0]]
+    assert len(unit.data.windows) > 3
+    assert texts(small, prepared_long) == generated(small, small._fixed._model, prepared_long)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (Paper("Only a title", ()), RowError.EMPTY_TEXT),
+        (Rejected(RowError.NUL_BYTE, "byte 3"), RowError.NUL_BYTE),
+        (Molecule("CC"), RowError.UNSUPPORTED),
+    ],
+)
+def test_a_row_without_text_fails_with_its_reason(cpu: WindowWork, content: Any, code: RowError) -> None:
+    (failed,) = cpu.prepare(Item(7, content), {})
+    assert isinstance(failed, Failed) and (failed.row, failed.code) == (7, code)
+
+
+def test_a_prefix_that_fills_the_window_is_too_long(cpu: WindowWork) -> None:
+    (failed,) = cpu.prepare(Item(0, paper(0)), {"prefix": "the " * 200})
+    assert isinstance(failed, Failed) and failed.code is RowError.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_new_tokens": 0},
+        {"min_new_tokens": 129},
+        {"temperature": -1},
+        {"num_beams": 0},
+        {"temperature": 0.5, "num_beams": 2},
+        {"seed": -1},
+        {"length": 3},
+    ],
+)
+def test_a_parameter_that_cannot_be_meant_is_refused(cpu: WindowWork, parameters: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"parameter '{next(iter(parameters))}'"):
+        cpu.prepare(Item(0, paper(0)), parameters)
+
+
+def test_more_than_a_decoder_has_positions_for_is_refused(tmp_path: Path) -> None:
+    engine = load(seq2seq_entry(make_bart_checkpoint(tmp_path)), "cpu")
+    with pytest.raises(UsageError, match="255"):
+        engine.cpu.prepare(Item(0, paper(0)), {"max_new_tokens": 256})
+
+
+def served(engine: Any, units: Sequence[Prepared]) -> tuple[list[Any], Any]:
+    batcher = Batcher(engine)
+    batcher.start()
+    try:
+        return batcher.submit(units, job=1).result(120), batcher.stats()
+    finally:
+        batcher.stop(drain=10)
+
+
+def test_through_the_batcher_rows_join_those_that_run(small: T5Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.engines.t5_decoding.SLOTS", {"cpu": 8})
+    limits = small.entry.limits.model_copy(update={"max_rows": 16})
+    monkeypatch.setattr(small, "entry", small.entry.model_copy(update={"limits": limits}))
+    units = prepared(small)
+    outcomes, stats = served(small, units)
+    assert [outcome.text for outcome in outcomes] == texts(small, units)
+    assert stats.fault_splits == 0 and stats.micro_batches > 10
+
+
+def test_a_row_that_the_model_cannot_read_fails_alone(small: T5Engine) -> None:
+    from dataclasses import replace
+
+    units = prepared(small, 20)
+    expected = texts(small, units)
+    units[7] = replace(units[7], data=replace(units[7].data, windows=((3, 100_000, 1),), seeds=(0,)))
+    outcomes, _ = served(small, units)
+    assert isinstance(outcomes[7], Failed) and outcomes[7].code is RowError.ENGINE
+    assert [out.text for out in outcomes if isinstance(out, Summary)] == expected[:7] + expected[8:]
+
+
+def assert_refused(folder: Path, reason: str) -> None:
+    with pytest.raises(ModelUnavailable, match=reason) as refused:
+        load(seq2seq_entry(folder), "cpu")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_decoder_alone_is_refused(tmp_path: Path) -> None:
+    assert_refused(make_smiles_checkpoint(tmp_path), "cannot be read as a model")
+
+
+def test_weights_that_would_be_drawn_at_random_are_refused(tmp_path: Path) -> None:
+    file = make_t5_checkpoint(tmp_path) / "model.safetensors"
+    weights = load_file(file)
+    del weights["decoder.block.1.layer.1.EncDecAttention.k.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    assert_refused(tmp_path, "EncDecAttention")
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
+    (make_t5_checkpoint(tmp_path) / "model.safetensors").unlink()
+    assert_refused(tmp_path, "no safetensors")
+
+
+@pytest.mark.parametrize("make", [make_t5_checkpoint, make_bart_checkpoint])
+def test_a_checkpoint_without_a_tokenizer_is_refused(tmp_path: Path, make: Any) -> None:
+    for file in make(tmp_path).glob("tokenizer*"):
+        file.unlink()
+    assert_refused(tmp_path, "tokenizer")
+
+
+def test_the_tokenizer_of_a_larger_model_is_refused(tmp_path: Path) -> None:
+    assert_refused(make_t5_checkpoint(tmp_path, vocab_size=100), "more tokens than the model knows")
+
+
+def test_logits_do_not_depend_on_who_joined_and_left_before(tmp_path: Path) -> None:
+    """With soft attention, where each column and each place of padding would be seen; past 256 columns, so that
+    columns are added at first and dropped later.
+    """
+    from workers.engines.t5_cache import T5Cache
+
+    network = load(seq2seq_entry(make_t5_checkpoint(tmp_path, varied=False)), "cpu")._network
+    draw = Random(0)
+    stays = {"long": (0, 40), "first": (0, 120), "second": (50, 200), "third": (100, 210), "last": (150, 300)}
+    sources = {name: tuple(draw.choices(range(3, 150), k=3 + 20 * at)) for at, name in enumerate(reversed(stays))}
+    tokens = {name: draw.choices(range(3, 150), k=end - begin) for name, (begin, end) in stays.items()}
+
+    def logits(names: Sequence[str]) -> dict[str, list[torch.Tensor]]:
+        found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+        running: list[str] = []
+        with torch.inference_mode():
+            cache = T5Cache(network.layers, network.heads, network.width, network.embedding)
+            for step in range(min(stays[name][0] for name in names), max(stays[name][1] for name in names)):
+                if ended := [at for at, name in enumerate(running) if stays[name][1] == step]:
+                    cache.leave(ended)
+                    for at in reversed(ended):
+                        running[at] = running[-1]
+                        running.pop()
+                if joining := [name for name in names if stays[name][0] == step]:
+                    cache.join(network.encode([sources[name] for name in joining]))
+                    running += joining
+                last = torch.tensor([tokens[name][step - stays[name][0]] for name in running])
+                for name, row in zip(running, network.step(last, cache), strict=True):
+                    found[name].append(row)
+        return found
+
+    together = logits(list(stays))
+    for name in stays:
+        torch.testing.assert_close(torch.stack(together[name]), torch.stack(logits([name])[name]), atol=1e-4, rtol=0)

@@ -10,10 +10,13 @@ import sys
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-def end_with(parent: int | None) -> None:
-    """Have this process told to stop (SIGTERM) when its parent dies. Does nothing without a parent, or off Linux."""
+def end_with(parent: int | None, how: signal.Signals = signal.SIGTERM) -> None:
+    """Have this process sent a signal when its parent dies. Does nothing without a parent, or off Linux.
+
+    To Linux the parent is the thread that started this process: that one must live as long as the parent is to.
+    """
     if parent is None or sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, how)
     if os.getppid() != parent:  # it died before we asked
         sys.exit(0)

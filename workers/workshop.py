@@ -7,22 +7,18 @@ that hangs there, or that ends its process, is found by trying the rows of its c
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
 from typing import Any, TypeVar
-
-from pebble import ProcessExpired, ProcessPool
 
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Rejected
-from schemas.lifeline import end_with
 from schemas.outcomes import Failed, Outcome
 from workers.batcher import Stopped
 from workers.engines.contract import CpuWork, Prepared
+from workers.preparers import NoProcess, Preparers, ProcessEnded, Work
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +41,8 @@ class Workshop:
         self._cpu = cpu
         self._limit = row_seconds / 2
         self._in_threads = threading.BoundedSemaphore(IN_THREADS)
-        self._under_way: set[Future[Any]] = set()
-        self._pool: Any = None  # pebble is untyped
-        if processes and cpu.heavy:
-            # Spawned: neither a device's context nor the threads of this process can be forked.
-            self._pool = ProcessPool(
-                max_workers=processes,
-                initializer=_adopt,
-                initargs=[cpu, os.getpid()],
-                context=multiprocessing.get_context("spawn"),
-            )
+        self._processes = processes
+        self._preparers = Preparers(cpu, processes, self._limit) if processes and cpu.heavy else None
 
     def prepare(
         self, items: Sequence[Item], parameters: dict[str, Any], samples: int
@@ -87,41 +75,38 @@ class Workshop:
 
     def stop(self) -> None:
         """Take no more rows, give what is under way a moment, and end the processes."""
-        if self._pool is None:
-            return
-        self._pool.close()
-        try:
-            self._pool.join(STOPPING)
-        except TimeoutError:
-            for future in list(self._under_way):  # pebble leaves those who wait for a stopped pool waiting
-                future.cancel()
-            self._pool.stop()
-            with suppress(TimeoutError):  # a process that cannot be ended, in the kernel: not worth more waiting
-                self._pool.join(STOPPING)
+        if self._preparers is not None:
+            self._preparers.stop(STOPPING)
 
     def _do(
         self,
-        work: Callable[..., list[Any]],
+        work: Work,
         rows: Sequence[Row],
         given: tuple[Any, ...],
         failed: Callable[[Row, RowError, str], Any],
     ) -> list[Any]:
         """`work(cpu, rows, *given)` over all rows, in chunks and in order; `failed` makes a row's failure."""
-        if self._pool is None:
+        if self._preparers is None:
             with self._in_threads:
                 return work(self._cpu, rows, *given)
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        chunks = deque(rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+        handed_over: deque[tuple[Sequence[Row], Future[list[Any]]]] = deque()
         done: list[Any] = []
-        for chunk, future in [(chunk, self._hand_over(work, chunk, given)) for chunk in chunks]:
+        while chunks or handed_over:
+            # A chunk a process, no more: so a small batch waits for one turn of the others, not for all their rows.
+            while chunks and len(handed_over) < self._processes:
+                chunk = chunks.popleft()
+                handed_over.append((chunk, self._hand_over(work, chunk, given)))
+            chunk, future = handed_over.popleft()
             try:
                 done += _result(future)
-            except (TimeoutError, ProcessExpired) as fault:
+            except (TimeoutError, ProcessEnded) as fault:
                 done += self._one_by_one(work, chunk, given, failed, fault)
         return done
 
     def _one_by_one(
         self,
-        work: Callable[..., list[Any]],
+        work: Work,
         chunk: Sequence[Row],
         given: tuple[Any, ...],
         failed: Callable[[Row, RowError, str], Any],
@@ -136,38 +121,24 @@ class Workshop:
                 done += _result(self._hand_over(work, [row], given))
             except TimeoutError:
                 done.append(failed(row, RowError.TIMEOUT, f"not prepared within {self._limit:g} s"))
-            except ProcessExpired as expired:
-                reason = f"ended the process that prepared it, with status {expired.exitcode}"
+            except ProcessEnded as ended:
+                reason = f"ended the process that prepared it, with status {ended.status}"
                 done.append(failed(row, RowError.WORKER_CRASH, reason))
         return done
 
-    def _hand_over(self, work: Callable[..., list[Any]], rows: Sequence[Row], given: tuple[Any, ...]) -> Future[Any]:
+    def _hand_over(self, work: Work, rows: Sequence[Row], given: tuple[Any, ...]) -> Future[list[Any]]:
+        assert self._preparers is not None  # noqa: S101 - rows are handed over only where there are processes
         try:
-            future: Future[Any] = self._pool.schedule(_run, args=[work, list(rows), *given], timeout=self._limit)
-        except RuntimeError as fault:  # the pool was closed, or lost its processes for good
-            raise Stopped(f"no process takes rows any more: {fault}") from fault
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
-        return future
+            return self._preparers.call(work, rows, given)
+        except NoProcess as fault:
+            raise Stopped(str(fault)) from fault
 
 
-def _result(future: Future[Any]) -> list[Any]:
+def _result(future: Future[list[Any]]) -> list[Any]:
     try:
-        return future.result()  # type: ignore[no-any-return]  # pebble is untyped
-    except CancelledError as fault:
-        raise Stopped("the worker is stopping") from fault
-
-
-_adopted: list[CpuWork] = []  # in a process of the pool: the one that it works for
-
-
-def _adopt(cpu: CpuWork, parent: int) -> None:
-    end_with(parent)
-    _adopted.append(cpu)
-
-
-def _run(work: Callable[..., list[Any]], rows: Sequence[Any], *given: Any) -> list[Any]:
-    return work(_adopted[0], rows, *given)
+        return future.result()
+    except (CancelledError, NoProcess) as fault:
+        raise Stopped("no process takes rows any more") from fault
 
 
 def _prepare(cpu: CpuWork, items: Sequence[Item], parameters: dict[str, Any], samples: int) -> list[Made]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -33,8 +34,12 @@ class Hazard:
         match item.content.smiles:
             case "hang":
                 time.sleep(600)
+            case "slow":
+                time.sleep(0.02)
             case "die":
                 os.kill(os.getpid(), signal.SIGSEGV)
+            case "hold":  # the interpreter, as C code does that never returns
+                ctypes.PyDLL(None).pause()
             case "raise":
                 raise ValueError("odd row")
         if "unknown" in parameters:
@@ -145,14 +150,45 @@ def test_stopping_releases_who_waits_and_takes_no_more():
         made.prepare(items(), {}, 1)
 
 
-def test_the_processes_end_with_one_that_is_killed():
+def test_the_processes_outlive_the_thread_that_first_used_them(workshop):
+    made = Workshop(Hazard(), processes=1, row_seconds=ROW_SECONDS)
+    with ThreadPoolExecutor(1) as thread:
+        (first,), _ = thread.submit(made.prepare, items(count=1), {}, 1).result()
+    time.sleep(0.3)
+    (second,), _ = made.prepare(items(count=1), {}, 1)
+    made.stop()
+    assert first.data == second.data
+
+
+def test_rows_that_end_their_process_at_once_never_cost_another(workshop):
+    for _ in range(3):
+        units, failed = workshop.prepare(items(*((row, "die") for row in range(0, 40, 4)), count=40), {}, 1)
+        assert [one.row for one in failed] == list(range(0, 40, 4))
+        assert len(units) == 30
+
+
+def test_a_small_batch_does_not_wait_for_all_of_a_large_one():
+    made = Workshop(Hazard(), processes=1, row_seconds=ROW_SECONDS)
+    made.prepare(items(count=1), {}, 1)
+    with ThreadPoolExecutor(2) as threads:
+        large = threads.submit(made.prepare, items(*((row, "slow") for row in range(0, 160, 2)), count=160), {}, 1)
+        time.sleep(0.05)
+        small = threads.submit(made.prepare, items(count=1), {}, 1)
+        small.result(ROW_SECONDS)
+        assert not large.done()
+        large.result(60)
+    made.stop()
+
+
+@pytest.mark.parametrize("what", ["hang", "hold"])
+def test_the_processes_end_with_one_that_is_killed(what):
     code = (
         "from tests.unit.workers.test_workshop import *\n"
         "if __name__ == '__main__':\n"
         "    made = Workshop(Hazard(), processes=2)\n"
         "    units, _ = made.prepare(items(), {}, 1)\n"
         "    print(*{unit.data for unit in units}, flush=True)\n"
-        "    made.prepare(items((0, 'hang')), {}, 1)\n"
+        f"    made.prepare(items((0, '{what}')), {{}}, 1)\n"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None

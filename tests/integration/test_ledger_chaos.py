@@ -184,9 +184,10 @@ def test_workers_dispatchers_and_users_at_odds_lose_double_and_miscount_nothing(
     bedlam = Bedlam(database_url, task, seed)
     bedlam.start(*[bedlam.worker] * 4, *[bedlam.dispatcher] * 2, bedlam.chaos, bedlam.observer)
     try:
-        time.sleep(CHAOS_SECONDS / 2)
+        while not any(key[0] == doomed for key in observe(database).outcomes):  # it is cancelled amid its work
+            time.sleep(0.05)
         jobs.cancel(database, doomed)
-        time.sleep(CHAOS_SECONDS / 2)
+        time.sleep(CHAOS_SECONDS)
         bedlam.calm.set()
         bedlam.await_done(database, job)
         bedlam.calm.clear()

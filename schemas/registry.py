@@ -124,10 +124,13 @@ class Registry:
 def load_registry(own_file: Path | None = None) -> Registry:
     """Read the built-in registry and the lab's own; an entry there replaces a built-in one of the same name.
 
+    An entry with `like = "name"` takes from that earlier one what it does not say itself, but is no default.
+
     Raises:
         ConfigurationError: a file cannot be read or an entry is not of the right form.
     """
     entries: dict[str, ModelEntry] = {}
+    written: dict[str, dict[str, Any]] = {}
     for file in [BUILT_IN, *([own_file] if own_file else [])]:
         try:
             described = tomllib.loads(file.read_text("utf-8"))
@@ -138,9 +141,24 @@ def load_registry(own_file: Path | None = None) -> Registry:
         for name, fields in described.items():
             try:
                 entries.pop(name, None)  # so that the later entry also comes later
-                entries[name] = ModelEntry(name=name, **fields)
+                written[name] = _completed(fields, written)
+                entries[name] = ModelEntry(name=name, **written[name])
+            except KeyError as fault:
+                raise ConfigurationError(f"{file}: model '{name}': like: no model {fault} before it") from fault
             except (ValidationError, TypeError) as fault:
                 detail = fault.errors()[0] if isinstance(fault, ValidationError) else {"loc": "", "msg": str(fault)}
                 where = ".".join(str(part) for part in detail["loc"])
                 raise ConfigurationError(f"{file}: model '{name}': {where}: {detail['msg']}") from fault
     return Registry(list(entries.values()))
+
+
+def _completed(fields: dict[str, Any], written: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """An entry's fields with those of the entry that it is like; of tables (`limits`), their parts."""
+    if not isinstance(fields, dict) or "like" not in fields:
+        return fields
+    completed = {**written[fields["like"]], "default": False}
+    for name, value in fields.items():
+        known = completed.get(name)
+        completed[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+    del completed["like"]
+    return completed

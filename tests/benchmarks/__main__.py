@@ -18,7 +18,7 @@ from tests.benchmarks.figures import Figure
 
 # Each module offers `figures() -> list[Figure]`.
 ROWS = {
-    "predict-fp32": "predict",
+    "predict": "predict",
     "t5": "seq2seq",
 }
 

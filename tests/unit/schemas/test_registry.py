@@ -49,6 +49,20 @@ def test_a_labs_entry_replaces_a_built_in_one_of_the_same_name(tmp_path: Path) -
     assert sum(entry.name == "fake-predict" for entry in registry) == 1
 
 
+def test_an_entry_like_another_says_only_what_differs(tmp_path: Path) -> None:
+    registry = load_registry(own(tmp_path, '[mine]\nlike = "admet-ai"\nlimits.max_rows = 7\n[ours]\nlike = "mine"\n'))
+    assert registry.get("mine").weights == registry.get("admet-ai").weights
+    assert registry.get("admet-ai").default
+    assert not registry.get("mine").default
+    assert registry.get("ours").limits.max_rows == 7
+    assert registry.get("ours").limits.token_budget == registry.get("admet-ai").limits.token_budget
+
+
+def test_an_entry_like_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="model 'mine': like: no model 'missing' before it"):
+        load_registry(own(tmp_path, '[mine]\nlike = "missing"\n'))
+
+
 def test_the_last_default_of_a_task_is_used(tmp_path: Path) -> None:
     one = f'task = "generate"\nengine = "fake"\ndefault = true\n{LIMITS}\n'
     registry = load_registry(own(tmp_path, f"[first]\n{one}[second]\n{one}"))

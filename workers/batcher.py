@@ -235,10 +235,11 @@ class Batcher:
     def _join(self, running: Sequence[TicketRow]) -> list[TicketRow]:
         """Rows that join those that are being decoded, as far as the budget and the number of places allow."""
         with self._changed:
-            if running and (self._limits.max_rows - len(running)) * REFILL_SHARE < self._limits.max_rows:
-                return []
             tokens = [row.unit.tokens for row in running]
             beside = Beside(len(tokens), max(tokens, default=0), sum(tokens))
+            places = min(self._limits.max_rows, self._ceiling.tokens // max(1, beside.longest))
+            if running and (places - len(running)) * REFILL_SHARE < places:
+                return []
             limits = replace(self._limits, token_budget=self._ceiling.tokens, wait=0.0, beside=beside)
             now = self._clock()
             decision = plan(self._waiting, limits, now)

@@ -8,6 +8,7 @@ falls closer to a boundary than the noise between batch shapes; `draw` says when
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -38,10 +39,9 @@ def row_seed(job_seed: int, row: int, sample: int) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def uniforms(seeds: list[int], steps: int) -> NDArray[np.float64]:
-    """The first numbers in [0, 1) of each seed's stream, [seeds, steps]: SplitMix64 (Steele et al., 2014)."""
-    counters = np.arange(1, steps + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    state = np.asarray(seeds, dtype=np.uint64)[:, None] + counters
+def uniforms(seeds: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The number in [0, 1) that each seed's stream has at its step, from 0: SplitMix64 (Steele et al., 2014)."""
+    state = seeds + (steps + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     state ^= state >> np.uint64(31)
@@ -49,15 +49,40 @@ def uniforms(seeds: list[int], steps: int) -> NDArray[np.float64]:
     return numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes of several rows as columns, [rows, 1]; None where no row asks for any."""
+
+    temperature: torch.Tensor | None
+    top_k: torch.Tensor | None
+    top_p: torch.Tensor | None
+
+    @staticmethod
+    def of(shapes: Sequence[Shape], device: str = "cpu") -> Shapes:
+        """Gather them once for many draws."""
+        import torch
+
+        def column(values: list[float], whole: float, dtype: torch.dtype) -> torch.Tensor | None:
+            if all(value == whole for value in values):
+                return None
+            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+
+        return Shapes(
+            column([shape.temperature for shape in shapes], 1.0, torch.float64),
+            column([shape.top_k for shape in shapes], 0, torch.int64),
+            column([shape.top_p for shape in shapes], 1.0, torch.float64),
+        )
+
+
 def draw(
-    logits: torch.Tensor, numbers: torch.Tensor, shapes: list[Shape]
+    logits: torch.Tensor, numbers: torch.Tensor, shapes: Shapes
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw one token a row.
 
     Args:
         logits: the model's, [rows, vocabulary].
         numbers: uniform in [0, 1), float64, [rows].
-        shapes: one a row.
+        shapes: how the rows' distributions are shaped.
 
     Returns:
         The tokens [rows]; their negative log-likelihood in nats under the unshaped distribution [rows]; and whether
@@ -66,48 +91,54 @@ def draw(
     import torch
 
     precise = logits.double()
-    likelihood = torch.log_softmax(precise, dim=-1)
-    temperatures = precise.new_tensor([shape.temperature for shape in shapes])
-    shaped = torch.softmax(precise / temperatures[:, None], dim=-1)
-    noise = (NOISE / temperatures.clamp(max=1.0))[:, None]  # a low temperature magnifies it
-    wavering = torch.zeros(len(shapes), dtype=torch.bool, device=logits.device)
-    if any(shape.top_k or shape.top_p < 1 for shape in shapes):
-        shaped, wavering = _truncate(shaped, noise, shapes)
-    reached = shaped.cumsum(-1) / shaped.sum(-1, keepdim=True)
-    targets = numbers[:, None]
-    tokens = torch.searchsorted(reached, targets, right=True)
-    # A sum that rounding left below 1 may end before the number; the last token with a share is meant.
-    last = shaped.shape[-1] - 1 - (shaped > 0).flip(-1).int().argmax(-1, keepdim=True)
-    tokens = torch.minimum(tokens, last)
+    precise = precise - precise.amax(-1, keepdim=True)
+    shaped = weights = precise.exp()
+    noise: float | torch.Tensor = NOISE
+    if shapes.temperature is not None:
+        shaped = (precise / shapes.temperature).exp()
+        noise = NOISE / shapes.temperature.clamp(max=1.0)  # a low temperature magnifies it
+    wavering = None
+    if shapes.top_k is not None or shapes.top_p is not None:
+        shaped, wavering = _truncate(shaped / shaped.sum(-1, keepdim=True), noise, shapes)
+    reached = shaped.cumsum(-1)
+    total = reached[:, -1:]
+    # Below the total, so that rounding cannot carry a number past the last token that has a share.
+    targets = torch.minimum(numbers[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    tokens = torch.searchsorted(reached, targets, right=True).clamp(max=logits.shape[-1] - 1)
     upper = reached.gather(-1, tokens)
-    lower = torch.where(tokens > 0, reached.gather(-1, (tokens - 1).clamp(min=0)), 0.0)
-    for bound in (lower, upper):
-        wavering |= _near(targets, bound, noise).squeeze(-1)
-    return tokens.squeeze(-1), -likelihood.gather(-1, tokens).squeeze(-1), wavering
+    near = _near(targets, upper, total, noise) | _near(targets, upper - shaped.gather(-1, tokens), total, noise)
+    nlls = weights.sum(-1).log() - precise.gather(-1, tokens).squeeze(-1)
+    near = near.squeeze(-1)
+    return tokens.squeeze(-1), nlls, near if wavering is None else near | wavering
 
 
-def _near(value: torch.Tensor, bound: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Whether noise could carry a cumulative probability across a value: most at one half, not at the ends."""
-    return (value - bound).abs() < noise * bound * (1 - bound)
+def _near(
+    value: torch.Tensor, bound: torch.Tensor, total: torch.Tensor | float, noise: torch.Tensor | float
+) -> torch.Tensor:
+    """Whether noise could carry a cumulative weight across a value: most at half the total, not at the ends."""
+    return (value - bound).abs() * total < noise * bound * (total - bound)
 
 
-def _truncate(shaped: torch.Tensor, noise: torch.Tensor, shapes: list[Shape]) -> tuple[torch.Tensor, torch.Tensor]:
+def _truncate(shaped: torch.Tensor, noise: torch.Tensor | float, shapes: Shapes) -> tuple[torch.Tensor, torch.Tensor]:
     """Keep the most probable tokens of each row: at most `top_k`, then the fewest that together reach `top_p`."""
     import torch
 
     vocabulary = shaped.shape[-1]
-    limits = torch.tensor([shape.top_k or vocabulary for shape in shapes], device=shaped.device)
-    nucleus = shaped.new_tensor([shape.top_p for shape in shapes])
     ordered, places = shaped.sort(dim=-1, descending=True, stable=True)
-    ranked = torch.arange(vocabulary, device=shaped.device)[None] < limits[:, None]
-    share = torch.where(ranked, ordered, 0.0)
-    share = share / share.sum(-1, keepdim=True)
-    before = share.cumsum(-1) - share
-    kept = ranked & ((before < nucleus[:, None]) | (nucleus[:, None] >= 1))
+    kept = torch.ones_like(ordered, dtype=torch.bool)
+    if shapes.top_k is not None:
+        limits = torch.where(shapes.top_k > 0, shapes.top_k, vocabulary)
+        kept = torch.arange(vocabulary, device=shaped.device)[None] < limits
+    on_edge = torch.zeros_like(kept)
+    if shapes.top_p is not None:
+        share = torch.where(kept, ordered, 0.0)
+        share = share / share.sum(-1, keepdim=True)
+        before = share.cumsum(-1) - share
+        on_edge = _near(shapes.top_p, before, 1.0, noise) & kept & (shapes.top_p < 1)
+        kept = kept & ((before < shapes.top_p) | (shapes.top_p >= 1))
     count = kept.sum(-1, keepdim=True)
     weakest = ordered.gather(-1, count - 1)
     dropped = torch.where(count < vocabulary, ordered.gather(-1, count.clamp(max=vocabulary - 1)), -1.0)
-    on_edge = _near(nucleus[:, None], before, noise) & ranked & (nucleus[:, None] < 1)
     wavering = (weakest - dropped < noise * weakest).squeeze(-1) | on_edge.any(-1)
     mask = torch.zeros_like(kept).scatter(-1, places, kept)
     return torch.where(mask, shaped, 0.0), wavering

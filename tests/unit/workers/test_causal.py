@@ -12,6 +12,7 @@ from schemas.outcomes import Failed, Generation
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
 from tests.checkpoints import make_smiles_checkpoint
 from workers.engines.causal import CausalEngine, load
+from workers.engines.causal_decoding import CausalDecoding
 from workers.engines.contract import Prepared
 from workers.sampling import row_seed
 
@@ -43,6 +44,21 @@ def prepared(engine: CausalEngine, smiles: str = "", row: int = 0, **parameters:
 def finished(engine: CausalEngine, units: Sequence[Prepared]) -> list[Generation]:
     """What the device computes, and what is found out of it afterwards."""
     return [engine.cpu.finish(outcome) for outcome in engine.run(units)]  # type: ignore[misc]
+
+
+def sampled(engine: CausalEngine, units: Sequence[Prepared]) -> list[tuple[Prepared, list[int], float]]:
+    """Each unit with the tokens drawn for it and their negative log-likelihood."""
+    found: list[tuple[Prepared, list[int], float]] = []
+
+    def finish(unit: Prepared, tokens: list[int], nll: float) -> Generation:
+        found.append((unit, tokens, nll))
+        return engine._outcome(unit, tokens, nll)
+
+    decoding = CausalDecoding(engine._forward, engine._is_end, "cpu", finish)
+    decoding.admit(units)
+    while len(found) < len(units):
+        decoding.step()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +139,15 @@ def test_the_nll_is_that_of_a_teacher_forced_pass(
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    for unit in mixed[::3]:
-        (sample,) = engine._grow([unit.data])
-        ids = torch.tensor([[*unit.data.ids, *sample.tokens]])
+    for unit, tokens, nll in sampled(engine, mixed):
+        ids = torch.tensor([[*unit.data.ids, *tokens]])
         with torch.inference_mode():
             likelihood = torch.log_softmax(model(input_ids=ids).logits[0].double(), dim=-1)
         begin = len(unit.data.ids)
         expected = -sum(likelihood[at - 1, ids[0, at]].item() for at in range(begin, ids.shape[1]))
-        assert sample.nll == pytest.approx(expected, abs=1e-3)
-        assert len(sample.tokens) == unit.data.steps or sample.tokens[-1] == 2
+        assert nll == pytest.approx(expected, abs=1e-3)
+        assert len(tokens) == unit.data.steps or tokens[-1] == 2
+        assert 2 not in tokens[:-1]
 
 
 def test_the_nll_is_the_unshaped_models_whatever_the_temperature(engine: CausalEngine) -> None:
@@ -160,12 +176,10 @@ def test_valid_molecules_are_annotated_and_others_are_not(engine: CausalEngine) 
 
 
 def test_a_sample_with_a_special_token_inside_is_no_molecule(engine: CausalEngine) -> None:
-    from workers.engines.causal import Growing
-
     (unit,) = prepared(engine, "CC")
     carbon = unit.data.ids[-1]
-    assert engine._outcome(unit, Growing(unit.data, [carbon, 2])).smiles == "CCC"
-    odd = engine._outcome(unit, Growing(unit.data, [carbon, 3, carbon, 2]))
+    assert engine._outcome(unit, [carbon, 2], 0.0).smiles == "CCC"
+    odd = engine._outcome(unit, [carbon, 3, carbon, 2], 0.0)
     assert not odd.valid and odd.smiles == "CCC[UNK]C"
 
 

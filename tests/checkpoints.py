@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 # Atoms of two letters and bracket atoms are one token, as in every sound SMILES tokenizer.
 SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|[-=#$:/\\.()]|%\d\d|\d"
@@ -17,6 +18,18 @@ VOCABULARY = [
 LEANING = {"[PAD]": -9.0, "[BOS]": -9.0, "[UNK]": -9.0, "[EOS]": 2.0, "C": 3.0, "N": 2.0, "O": 2.0}
 
 
+def smiles_tokenizer() -> Any:
+    """A word-level tokenizer over the vocabulary."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({token: at for at, token in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(SMILES_TOKENS), behavior="isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="[BOS]", eos_token="[EOS]", pad_token="[PAD]", unk_token="[UNK]"
+    )
+
+
 def make_smiles_checkpoint(folder: Path, seed: int = 0, *, safe: bool = True) -> Path:
     """Save a two-layer Llama over SMILES tokens with its word-level tokenizer; safetensors unless `safe` is false.
 
@@ -24,14 +37,8 @@ def make_smiles_checkpoint(folder: Path, seed: int = 0, *, safe: bool = True) ->
     other, whatever came before; samples from these differ, and end after very different lengths.
     """
     import torch
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    backend = Tokenizer(models.WordLevel({token: at for at, token in enumerate(VOCABULARY)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(SMILES_TOKENS), behavior="isolated")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="[BOS]", eos_token="[EOS]", pad_token="[PAD]", unk_token="[UNK]"
-    )
     config = LlamaConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=64,
@@ -52,7 +59,7 @@ def make_smiles_checkpoint(folder: Path, seed: int = 0, *, safe: bool = True) ->
         model.model.embed_tokens.weight[:, 0] = 24.0
         leanings = torch.tensor([LEANING.get(token, -2.0) for token in VOCABULARY])
         model.lm_head.weight[:, 0] = leanings / 4.0
-    tokenizer.save_pretrained(folder)
+    smiles_tokenizer().save_pretrained(folder)
     if safe:
         model.save_pretrained(folder)
     else:

@@ -17,6 +17,8 @@ import torch
 from transformers import AttentionInterface, DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from schemas.errors import ModelUnavailable
+
 ATTENTION = "cohorts"  # the name that the attention below goes by in transformers
 ROOM = 32  # positions that are allotted at first; twice as many whenever they are full
 AGREED = 1e-3  # how far apart two computations of the same logits may be, as a share of the largest
@@ -41,10 +43,10 @@ class Storage:
             store[:, :, age:end] = part
         return [store[:, :, :end] for store in held]
 
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows alone. Named as in the caches of transformers."""
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep these rows alone. Named as in the caches of `transformers`, all of which take fewer rows there."""
         for layer, held in self._layers.items():
-            self._layers[layer] = [store.index_select(0, indices) for store in held]
+            self._layers[layer] = [store.index_select(0, beam_idx) for store in held]
 
 
 def _with_room(like: torch.Tensor, old: torch.Tensor | None, room: int) -> torch.Tensor:
@@ -64,7 +66,7 @@ class Cohort:
 
     def keep(self, places: Sequence[int], device: str) -> None:
         """Drop all rows but these."""
-        self.cache.batch_select_indices(torch.tensor(places, dtype=torch.int64, device=device))
+        self.cache.reorder_cache(torch.tensor(places, dtype=torch.int64, device=device))
         self.rows = len(places)
 
 
@@ -163,37 +165,42 @@ def forward(model: Any, context: int) -> Forward:
     """The better way for this model to take cohorts: `Joint` where it is shown to give the model's own logits.
 
     `context` is the most positions that a row will have: within a sliding window, its attention is a full one.
+
+    Raises:
+        ModelUnavailable: a token a step, the model gives other logits than for all tokens at once.
     """
     own = model.config._attn_implementation
     window = getattr(model.config, "sliding_window", None) or context
     kinds = set(getattr(model.config, "layer_types", None) or [])
     full = window >= context and kinds <= {"full_attention", "sliding_attention"}
-    if own == "sdpa" and model._supports_attention_backend and full:
-        AttentionInterface.register(ATTENTION, _attend)
-        model.set_attn_implementation(ATTENTION)
-        joint = Joint(model)
-        if _agrees(joint, model, own):
-            return joint
-        model.set_attn_implementation(own)
-    return Separate(model)
-
-
-def _agrees(joint: Joint, model: Any, own: str) -> bool:
-    """Whether rows of two ages get the logits that each has alone in the model as it is."""
     ids = (torch.arange(24).view(4, 6) * 7 % model.config.vocab_size).to(model.device)
+    separate = Separate(model)
     with torch.inference_mode():
-        model.set_attn_implementation(own)
-        expected = torch.cat([joint.alone(row[None]) for row in ids])
-        model.set_attn_implementation(ATTENTION)
-        old, young = joint.cohort(2), joint.cohort(2)
-        try:
-            joint.next([old], ids[:2, :3])
-            joint.next([old], ids[:2, 3:4])
-            # The old ones' last two tokens go in beside the young ones' first two.
-            for at in range(2):
-                found = joint.next([old, young], torch.cat([ids[:2, 4 + at], ids[2:, at]])[:, None])
-            young_too = torch.cat([joint.next([young], ids[2:, at : at + 1]) for at in range(2, 6)][-1:])
-        except (AttributeError, TypeError, ValueError, RuntimeError):  # it does not pass on what it is called with
-            return False
-    difference = (torch.cat([found[:2], young_too]) - expected).abs().max()
+        expected = torch.cat([separate.alone(row[None]) for row in ids])
+        if own == "sdpa" and model._supports_attention_backend and full:
+            AttentionInterface.register(ATTENTION, _attend)
+            model.set_attn_implementation(ATTENTION)
+            joint = Joint(model)
+            if _agrees(joint, ids, expected):
+                return joint
+            model.set_attn_implementation(own)
+        if _agrees(separate, ids, expected):
+            return separate
+    raise ModelUnavailable("the model does not keep what it has read in a cache as decoder-only transformers do")
+
+
+def _agrees(way: Forward, ids: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether rows of two ages, [4, tokens], get the logits that are expected after their last tokens."""
+    tokens = ids.shape[1]
+    old, young = way.cohort(2), way.cohort(2)
+    try:
+        way.next([old], ids[:2, : tokens - 2])
+        for at in range(2):
+            found = way.next([old, young], torch.cat([ids[:2, at - 2], ids[2:, at]])[:, None])
+        ended = found[:2]
+        for at in range(2, tokens):
+            found = way.next([young], ids[2:, at : at + 1])
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # it is called as its architecture does not foresee
+        return False
+    difference = (torch.cat([ended, found]) - expected).abs().max()
     return bool(difference <= AGREED * expected.abs().max())

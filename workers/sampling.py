@@ -58,7 +58,7 @@ class Shapes:
     top_p: torch.Tensor | None
 
     @staticmethod
-    def of(shapes: Sequence[Shape], device: str = "cpu") -> Shapes:
+    def of(shapes: Sequence[Shape], device: torch.device | str = "cpu") -> Shapes:
         """Gather them once for many draws."""
         import torch
 

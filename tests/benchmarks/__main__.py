@@ -20,6 +20,7 @@ from tests.benchmarks.figures import Figure
 ROWS = {
     "predict": "predict",
     "t5": "seq2seq",
+    "generation": "generation",
 }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from workers import sampling
 from workers.engines.padding import Ids
 from workers.engines.seq2seq_cpu import Manuscript, Seq2SeqParameters
@@ -54,14 +56,19 @@ def choose(logits: Tensor, rows: Sequence[Stream]) -> tuple[Tensor, Tensor]:
     Returns:
         The tokens [rows], and whether noise in the logits could have led to another token [rows].
     """
+    import torch
+
     best, places = logits.topk(2, dim=-1)
     tokens = places[:, 0].clone()
     wavering = best[:, 0] - best[:, 1] <= NOISE * _largest(logits, best[:, 0])
     drawn = [at for at, row in enumerate(rows) if row.asked.temperature > 0]
     if drawn:
-        numbers = [float(sampling.uniforms([rows[at].seed], len(rows[at].tokens) + 1)[0, -1]) for at in drawn]
+        seeds = np.array([rows[at].seed for at in drawn], dtype=np.uint64)
+        numbers = sampling.uniforms(seeds, np.array([len(rows[at].tokens) for at in drawn]))
         tokens[drawn], _, wavering[drawn] = sampling.draw(
-            logits[drawn], logits.new_tensor(numbers).double(), [rows[at].shape for at in drawn]
+            logits[drawn],
+            torch.from_numpy(numbers).to(logits.device),
+            sampling.Shapes.of([rows[at].shape for at in drawn], logits.device),
         )
     return tokens, wavering
 

@@ -13,7 +13,6 @@ from schemas.registry import EngineKind, Limits, ModelEntry, Weights
 from tests.checkpoints import make_smiles_checkpoint
 from workers.engines.causal import CausalEngine, load
 from workers.engines.causal_decoding import CausalDecoding
-from workers.engines.causal_decoding import CausalDecoding
 from workers.engines.contract import Prepared
 from workers.sampling import row_seed
 
@@ -45,21 +44,6 @@ def prepared(engine: CausalEngine, smiles: str = "", row: int = 0, **parameters:
 def finished(engine: CausalEngine, units: Sequence[Prepared]) -> list[Generation]:
     """What the device computes, and what is found out of it afterwards."""
     return [engine.cpu.finish(outcome) for outcome in engine.run(units)]  # type: ignore[misc]
-
-
-def sampled(engine: CausalEngine, units: Sequence[Prepared]) -> list[tuple[Prepared, list[int], float]]:
-    """Each unit with the tokens drawn for it and their negative log-likelihood."""
-    found: list[tuple[Prepared, list[int], float]] = []
-
-    def finish(unit: Prepared, tokens: list[int], nll: float) -> Generation:
-        found.append((unit, tokens, nll))
-        return engine._outcome(unit, tokens, nll)
-
-    decoding = CausalDecoding(engine._forward, engine._is_end, "cpu", finish)
-    decoding.admit(units)
-    while len(found) < len(units):
-        decoding.step()
-    return found
 
 
 def sampled(engine: CausalEngine, units: Sequence[Prepared]) -> list[tuple[Prepared, list[int], float]]:

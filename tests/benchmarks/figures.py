@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,18 @@ def alternate(ways: Mapping[str, Callable[[], float]], repeats: int = 5) -> dict
     """Time each way in turn, `repeats` times after one pass to warm up: the median seconds of each.
 
     A way does its work once and returns the seconds that count, so that it can leave out what the other does not do.
+    Each time it has a thread of its own: OpenMP's threads, which end with it, would be in the next way's way.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, way in ways.items():
-            taken = way()
+            taken = in_a_thread(way)
             if repeat:
                 seconds[name].append(taken)
     return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def in_a_thread(work: Callable[[], T]) -> T:
+    """Do it in a thread that ends with it, and OpenMP's threads that helped it as well (see `load_engine`)."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()

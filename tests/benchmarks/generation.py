@@ -19,7 +19,7 @@ import torch
 from schemas.items import Item, Prompt, Task
 from schemas.outcomes import Generation
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
-from tests.benchmarks.figures import Figure, alternate
+from tests.benchmarks.figures import Figure, alternate, in_a_thread
 from tests.benchmarks.smiles_model import CONTEXT, make_smiles_model
 from workers.batcher import Batcher
 from workers.engines.contract import Engine
@@ -40,7 +40,7 @@ def figures() -> list[Figure]:
     """All sides in turn, each with its model loaded."""
     lengths: dict[str, list[int]] = {"ours": [], "generate": [], "continuous": []}
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = make_smiles_model(Path(folder))
+        checkpoint = in_a_thread(lambda: make_smiles_model(Path(folder)))
         engine = load_engine(
             ModelEntry(
                 name="smiles",
@@ -52,8 +52,8 @@ def figures() -> list[Figure]:
             "cpu",
         )
         theirs = _Transformers(checkpoint)
-        theirs.generate(TRIED // 4, SIZES[0], [])
-        best = min(SIZES, key=lambda size: theirs.generate(TRIED, size, []))
+        in_a_thread(lambda: theirs.generate(TRIED // 4, SIZES[0], []))
+        best = min(SIZES, key=lambda size: in_a_thread(lambda: theirs.generate(TRIED, size, [])))
         seconds = alternate(
             {
                 "ours": lambda: _through_the_batcher(engine, lengths["ours"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 from schemas.errors import ModelUnavailable
@@ -20,4 +21,7 @@ def load_engine(entry: ModelEntry, device: str) -> Engine:
         load: Loader = import_module(f"workers.engines.{entry.engine.value}").load
     except ImportError as fault:
         raise ModelUnavailable(f"model '{entry.name}' cannot be loaded: {fault}; install what is missing") from fault
-    return load(entry, device)
+    # In a thread that ends: OpenMP's threads live as long as the thread that they first helped, and while there are
+    # more of them than cores, all sleep after each operation, the model thread's too (on two cores, a third slower).
+    with ThreadPoolExecutor(1, "load") as thread:
+        return thread.submit(load, entry, device).result()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+import workers.engines
 from producer.demo_corpora import approved_drugs
 from schemas.errors import RowError
 from schemas.items import Content, Item, Molecule, Paper, Prompt, Section, Task
@@ -173,6 +176,20 @@ def assert_same(found: Sequence[Outcome], expected: Sequence[Outcome]) -> None:
                 assert one == pytest.approx(other, rel=1e-4, abs=TOLERANCE.get(name, 1e-4), nan_ok=True), name
             else:
                 assert one == other, name
+
+
+CPU_WORK = sorted(file.stem for file in Path(workers.engines.__path__[0]).glob("*_cpu.py"))
+
+
+def test_each_engine_has_its_cpu_work_beside_it():
+    assert sorted(f"{kind.value}_cpu" for kind in EngineKind if kind is not EngineKind.FAKE) == CPU_WORK
+
+
+@pytest.mark.parametrize("module", CPU_WORK)
+def test_preparing_needs_no_torch(module):
+    """Each preparing process imports it: torch would cost each of them seconds and hundreds of megabytes."""
+    code = f"import sys, workers.engines.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_run_gives_one_outcome_of_the_tasks_kind_for_each_unit_in_order(engine, units, together):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -115,6 +116,15 @@ def test_loading_the_fake_imports_no_heavy_library():
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ended.stdout == "[]\n"
+
+
+def test_an_engine_is_loaded_in_a_thread_that_ends(monkeypatch):
+    """What torch has started to help the thread would slow down the model thread for ever."""
+    seen = []
+    monkeypatch.setattr("workers.engines.fake.load", lambda *_: seen.append(threading.current_thread()))
+    engine("fake-predict")
+    (thread,) = seen
+    assert not thread.is_alive()
 
 
 def test_a_missing_library_is_a_model_that_is_unavailable(monkeypatch):

@@ -27,10 +27,10 @@ from workers.engines.load import load_engine
 
 MOLECULES = 5000
 NEW_TOKENS = 128
-SIZES = (32, 64, 128, 256, 512)  # `generate` is tried with these
+SIZES = (64, 128, 256, 512)  # `generate` is tried with these
 TRIED = 512  # molecules for each of them
-GENERATED = 1280  # by `generate`: a multiple of the sizes up to 256, so that its last batch is a full one
-CONTINUOUS = 512  # by its continuous batching
+GENERATED = 1024  # by `generate`: a multiple of each size, so that no batch is a small one
+CONTINUOUS = 384  # by its continuous batching
 AT_ONCE, PAGE = 64, 128  # rows of a continuous batch and positions of a page; faster than 32, 128 or 256, and 32
 LIMITS = Limits(batch_rows=512, batch_size=100_000, token_budget=1 << 17, max_rows=512, max_tokens=CONTEXT)
 MEAN_TOKENS = (35, 45)  # as molecules have

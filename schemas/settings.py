@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         description="Processes that prepare rows for each model of a worker (RDKit, sentences); 0: its own threads; "
-        "unset: half as many as the model thread has CPU threads.",
+        "unset: as many as the model thread has CPU threads.",
     )
     flower_auth: SecretStr | None = Field(
         default=None, description="user:password for Flower; unset: generated; 'off': no password."

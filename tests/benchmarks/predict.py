@@ -69,7 +69,7 @@ def _loop(smiles: list[str]) -> Callable[[], float]:
     """The engine with its preparing process and its batcher, as a worker has them."""
     torch.set_num_threads(2)
     engine = load_engine(load_registry().get("admet-ai"), "cpu")
-    batcher, workshop = Batcher(engine), Workshop(engine.cpu, processes=1)
+    batcher, workshop = Batcher(engine), Workshop(engine.cpu, processes=2)
     batcher.start()
     items = [Item(row, Molecule(one)) for row, one in enumerate(smiles)]
 

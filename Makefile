@@ -45,11 +45,14 @@ format: $(VENV)/.installed
 chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
 	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
 
-bench: $(VENV)/.bench    ## the table of ratios, ours beside other ways; ROW=name for one row
+bench: $(VENV)/.rivals    ## the table of ratios, ours beside other ways; ROW=name for one row
 	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW))
 
-$(VENV)/.bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet --group bench
+# An environment beside ours that sees all of ours, but first what it has itself.
+$(VENV)/.rivals: $(VENV)/.installed
+	$(BIN)/python -m venv --without-pip --clear $(VENV)/rivals
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(echo $(VENV)/rivals/lib/python3.*/site-packages)/ours.pth"
+	$(BIN)/pip --python $(VENV)/rivals/bin/python install --quiet --group rivals
 	touch $@
 
 bench-load: $(VENV)/.installed    ## a million rows: rate and memory

@@ -19,8 +19,10 @@ from tests.benchmarks.figures import Figure
 # Each module offers `figures() -> list[Figure]`.
 ROWS = {
     "predict": "predict",
+    "classifier": "classifier",
     "t5": "seq2seq",
     "generation": "generation",
+    "queue-cost": "queue_cost",
 }
 
 

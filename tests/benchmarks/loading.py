@@ -39,9 +39,9 @@ def main() -> None:
         print(f"broker's peak memory over all of it: {broker.stop() / MIB:.1f} MiB")
 
 
-def write_smiles(path: Path, rows: int) -> None:
+def write_smiles(path: Path, rows: int, seed: int = 1) -> None:
     """Made-up chains of 10 to 60 characters: length and variety count here, not chemistry."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
     with path.open("w") as out:
         for row in range(rows):
             out.write("".join(chance.choices("CCCNOScn1(=)", k=chance.randint(10, 60))) + f"\tm{row}\n")

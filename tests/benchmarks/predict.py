@@ -20,6 +20,7 @@ from schemas.items import Item, Molecule
 from schemas.registry import load_registry
 from tests.acceptance.lab import Lab, lab
 from tests.benchmarks.figures import Figure, alternate
+from tests.benchmarks.submitting import job_seconds
 from workers.batcher import Batcher
 from workers.engines.load import load_engine
 from workers.workshop import Workshop
@@ -47,8 +48,8 @@ def figures() -> list[Figure]:
             return time.monotonic() - began
 
         ways: dict[str, Callable[[], float]] = {
-            "fp32": lambda: _run(site, str(source), "admet-ai"),
-            "bf16": lambda: _run(site, str(source), "admet-ai-bf16"),
+            "fp32": lambda: job_seconds(site, str(source), "admet-ai"),
+            "bf16": lambda: job_seconds(site, str(source), "admet-ai-bf16"),
             "loop": _loop(smiles),
             "theirs": own,
         }
@@ -85,14 +86,6 @@ def _loop(smiles: list[str]) -> Callable[[], float]:
         return time.monotonic() - began
 
     return way
-
-
-def _run(site: Lab, source: str, model: str) -> float:
-    """Seconds from opening the job to its last row, by the database's clock."""
-    site.command("submit", source, "--task", "predict", "--model", model, "--param", "standardize=none", "--again")
-    done = site.wait(int(site.query("SELECT max(id) AS id FROM sciqueue.jobs")[0]["id"]), 600.0)
-    assert done.finished_at is not None
-    return (done.finished_at - done.created_at).total_seconds()
 
 
 def _values(site: Lab, model: str) -> pd.DataFrame:

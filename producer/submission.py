@@ -84,7 +84,7 @@ def submit(
     if entry.task is not task:
         raise UsageError(f"model '{entry.name}' is for the task {entry.task.value}, not {task.value}")
     merged = merge_parameters(entry, parameters or {})
-    samples = _samples(task, merged)
+    samples = samples_of(task, merged)
     named = _named(source, task, name, count, options)
     pinned = pin(entry)
 
@@ -140,8 +140,12 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list | tuple) else "a table"
 
 
-def _samples(task: Task, parameters: dict[str, Any]) -> int:
-    """Outcomes a row."""
+def samples_of(task: Task, parameters: dict[str, Any]) -> int:
+    """Outcomes a row.
+
+    Raises:
+        UsageError: the parameter `samples` is no such number.
+    """
     if task is not Task.GENERATE:
         return 1
     samples = parameters.get("samples", 1)

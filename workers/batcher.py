@@ -58,6 +58,8 @@ class Batcher:
         )
         self._ceiling = Ceiling(limits.token_budget)
         self._began = 0.0  # when the present micro-batch was begun to be planned
+        self._budget = limits.token_budget  # that it was planned with
+        self._places = limits.max_rows  # for rows that are decoded together
         self._changed = threading.Condition()  # guards everything below
         self._waiting = WaitingRows()
         self._by_key: dict[int, Ticket] = {}  # of the rows that wait
@@ -151,6 +153,8 @@ class Batcher:
                 now = self._clock()
                 decision = plan(self._waiting, limits, now)
                 if isinstance(decision, Plan):
+                    self._budget = limits.token_budget
+                    self._places = self._places_of(decision.longest)
                     return self._begin(decision.keys, now)
                 if decision is None and self._ended is not None:
                     return []
@@ -202,7 +206,8 @@ class Batcher:
             DeviceLost: the engine will not work again in this process.
         """
         units = [row.unit for row in part]
-        padded = max(1, *(unit.tokens for unit in units)) * len(units)
+        longest = max(1, *(unit.tokens for unit in units))
+        padded = longest * len(units)
         started = self._clock()
         self._stats = replace(self._stats, running_since=started)
         outcomes: Sequence[Outcome] = ()
@@ -219,7 +224,8 @@ class Batcher:
                 self._log(units[0], fault)
                 outcomes = [Failed(units[0].row, code, _describe(fault), units[0].sample)]
         with self._changed:
-            self._stats = self._stats.after(part, padded, self._clock() - started, code)
+            room = min(self._budget, longest * self._limits.max_rows)
+            self._stats = self._stats.after(part, padded, room, self._clock() - started, code)
             if code is None:
                 self._ceiling.worked(padded)
             elif code is RowError.OUT_OF_MEMORY and len(part) > 1:
@@ -237,7 +243,7 @@ class Batcher:
         with self._changed:
             tokens = [row.unit.tokens for row in running]
             beside = Beside(len(tokens), max(tokens, default=0), sum(tokens))
-            places = min(self._limits.max_rows, self._ceiling.tokens // max(1, beside.longest))
+            places = self._places = self._places_of(beside.longest)
             if running and (places - len(running)) * REFILL_SHARE < places:
                 return []
             limits = replace(self._limits, token_budget=self._ceiling.tokens, wait=0.0, beside=beside)
@@ -249,11 +255,15 @@ class Batcher:
             return self._begin(decision.keys, now)
 
     def _after_step(
-        self, outcomes: Sequence[tuple[TicketRow, Outcome]], joined: Sequence[TicketRow], seconds: float
+        self, outcomes: Sequence[tuple[TicketRow, Outcome]], joined: Sequence[TicketRow], running: int, seconds: float
     ) -> None:
         with self._changed:
-            self._stats = self._stats.stepped(len(outcomes), joined, seconds)
+            self._stats = self._stats.stepped(len(outcomes), joined, running, self._places, seconds)
             self._deliver(outcomes)
+
+    def _places_of(self, longest: int) -> int:
+        """How many rows can be decoded together while the longest of them has so many tokens."""
+        return min(self._limits.max_rows, self._ceiling.tokens // max(1, longest))
 
     def _log(self, unit: Prepared, fault: Exception) -> None:
         """Log a row's failure, with the traceback when it is the first from that line of code."""

@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 Refill = Callable[[Sequence[TicketRow]], list[TicketRow]]
 """Waiting rows that may join those that run."""
 
-Ended = Callable[[Sequence[tuple[TicketRow, Outcome]], Sequence[TicketRow], float], None]
-"""Takes the outcomes that a step brought, the rows that had joined before it, and the seconds that both took."""
+Ended = Callable[[Sequence[tuple[TicketRow, Outcome]], Sequence[TicketRow], int, float], None]
+"""Takes the outcomes that a step brought, the rows that had joined before it, how many ran, and its seconds."""
 
 
 def decode(engine: ContinuousEngine, rows: list[TicketRow], refill: Refill, ended: Ended) -> list[TicketRow]:
@@ -42,8 +42,9 @@ def decode(engine: ContinuousEngine, rows: list[TicketRow], refill: Refill, ende
         except Exception as fault:
             log.warning("%d rows decoded together are computed in parts: %s", len(running), fault)
             return list(running.values())
+        stepped = len(running)
         for row, _ in done:
             del running[id(row.unit)]
-        ended(done, joining, time.monotonic() - began)
+        ended(done, joining, stepped, time.monotonic() - began)
         joining = refill(list(running.values()))
     return []

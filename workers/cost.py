@@ -94,6 +94,10 @@ class CostModel:
         nearest = self._classes[min(known)[1]]
         return padded * nearest.seconds / nearest.padded
 
+    def rates(self) -> dict[int, float]:
+        """Real tokens a second by class, for those that are believed; class n is of 2^n to 2^(n+1) - 1 padded ones."""
+        return {number: self._classes[number].rate for number in self._believed()}
+
     def state(self) -> dict[str, dict[str, float]]:
         """What was learnt, as JSON can hold it."""
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from schemas.errors import RowError
 from workers.tickets import TicketRow
@@ -16,8 +16,9 @@ class BatcherStats:
     `micro_batches` counts the engine's calls, retries included (of a decoding, the times that rows joined it);
     `blended` those with rows of several tickets; `oom_splits` and `fault_splits` those that failed and were halved.
     `rows` have their outcome, `failed_rows` of them failed alone. `queued_seconds` sums each row's wait for the
-    device. `ceiling` is the present bound on padded tokens, and `running_since` the start of the call that the engine
-    is in, if it is in one.
+    device. `filled` of `room` was used: of a micro-batch its padded tokens, of those that it might have had; of a
+    decoding its rows, of the places there were, summed over its steps. `ceiling` is the present bound on padded tokens,
+    and `running_since` the start of the call that the engine is in, if it is in one.
     """
 
     micro_batches: int = 0
@@ -28,13 +29,52 @@ class BatcherStats:
     padded_tokens: int = 0
     busy_seconds: float = 0.0
     queued_seconds: float = 0.0
+    filled: int = 0
+    room: int = 0
     oom_splits: int = 0
     fault_splits: int = 0
     waiting_rows: int = 0
     ceiling: int = 0
     running_since: float | None = None
 
-    def after(self, part: Sequence[TicketRow], padded: int, seconds: float, code: RowError | None) -> BatcherStats:
+    @property
+    def padding_waste(self) -> float:
+        """The share of the padded tokens that were padding, 0 to 1."""
+        return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
+
+    @property
+    def fill(self) -> float:
+        """The share of the room on the device that was used while it computed, 0 to 1."""
+        return self.filled / self.room if self.room else 0.0
+
+    @property
+    def queue_delay(self) -> float:
+        """Seconds that a row waited for the device, on average."""
+        return self.queued_seconds / self.rows if self.rows else 0.0
+
+    def since(self, earlier: BatcherStats) -> BatcherStats:
+        """What was done after an earlier snapshot; what holds at a moment only stays as it is in this one."""
+        momentary = ("waiting_rows", "ceiling", "running_since")
+        names = [field.name for field in fields(self) if field.name not in momentary]
+        return replace(self, **{name: getattr(self, name) - getattr(earlier, name) for name in names})
+
+    def line(self, seconds: float) -> str:
+        """The numbers as one line for a log, of work that was done within so many seconds."""
+        parts = [
+            f"{self.rows:,} rows in {seconds:.0f} s",
+            f"{self.failed_rows:,} failed",
+            f"{self.tokens:,} tokens",
+            f"padding {self.padding_waste:.1%}",
+            f"fill {self.fill:.0%}",
+            f"queued {self.queue_delay:.3g} s a row",
+            f"device busy {min(1.0, self.busy_seconds / max(seconds, 1e-9)):.0%}",
+        ]
+        splits = self.oom_splits + self.fault_splits
+        return ", ".join([*parts, f"{splits} micro-batches halved"] if splits else parts)
+
+    def after(
+        self, part: Sequence[TicketRow], padded: int, room: int, seconds: float, code: RowError | None
+    ) -> BatcherStats:
         """The numbers after one call of the engine, which went wrong with that code, or well."""
         split = code is not None and len(part) > 1
         return replace(
@@ -46,13 +86,20 @@ class BatcherStats:
             tokens=self.tokens + sum(row.unit.tokens for row in part),
             padded_tokens=self.padded_tokens + padded,
             busy_seconds=self.busy_seconds + seconds,
+            filled=self.filled + padded,
+            room=self.room + max(padded, room),
             oom_splits=self.oom_splits + (split and code is RowError.OUT_OF_MEMORY),
             fault_splits=self.fault_splits + (split and code is not RowError.OUT_OF_MEMORY),
             running_since=None,
         )
 
-    def stepped(self, ended: int, joined: Sequence[TicketRow], seconds: float) -> BatcherStats:
-        """The numbers after a step of a decoding, which so many rows ended by and these had joined before."""
+    def stepped(
+        self, ended: int, joined: Sequence[TicketRow], running: int, places: int, seconds: float
+    ) -> BatcherStats:
+        """The numbers after a step of a decoding.
+
+        So many rows ended by it, and these had joined before it; so many ran, of those that there were places for.
+        """
         tokens = sum(row.unit.tokens for row in joined)
         return replace(
             self,
@@ -62,4 +109,6 @@ class BatcherStats:
             tokens=self.tokens + tokens,
             padded_tokens=self.padded_tokens + tokens,
             busy_seconds=self.busy_seconds + seconds,
+            filled=self.filled + running,
+            room=self.room + max(running, places),
         )

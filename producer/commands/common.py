@@ -11,6 +11,7 @@ import typer
 
 from schemas.database import Database
 from schemas.endpoints import open_database
+from schemas.errors import UsageError
 from schemas.registry import Registry, load_registry
 from schemas.settings import load_settings
 
@@ -20,6 +21,9 @@ RESULTS = "Results and models"
 
 JobNumber = Annotated[
     int, typer.Argument(metavar="JOB", min=1, help="The job's number, as 'sciqueue jobs' shows it.", show_default=False)
+]
+ModelName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The model's, as 'sciqueue models' lists it.", show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -39,3 +43,21 @@ def registry() -> Registry:
 def print_json(data: Any) -> None:
     """One JSON document on standard output; dates and the like as text."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def parameters_of(given: list[str]) -> dict[str, Any]:
+    """`key=value` pairs; values are JSON where they can be, else text.
+
+    Raises:
+        UsageError: one is no such pair.
+    """
+    parameters: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise UsageError(f"--param {pair}: give it as KEY=VALUE")
+        try:
+            parameters[key] = json.loads(value)
+        except ValueError:
+            parameters[key] = value
+    return parameters

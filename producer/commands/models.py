@@ -1,44 +1,51 @@
-"""The command that shows which models there are: models."""
+"""The commands about models: which there are, what is known of one, and how fast one is here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.text import Text
 
 from producer import display
-from producer.commands.common import RESULTS, AsJson, print_json, registry
+from producer.commands.bench import bench
+from producer.commands.common import RESULTS, AsJson, ModelName, print_json, registry
+from producer.model_files import missing
 from schemas.command import examples
 from schemas.errors import SciqueueError
-from schemas.registry import ModelEntry
+from schemas.registry import EngineKind, ModelEntry
 from schemas.revision import revision_of
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the one app."""
-    app.command(
+    """Add the group of commands to the one app."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(models)
+    group.command(epilog=examples("sciqueue models show minilm-extractive"))(show)
+    group.command(
+        epilog=examples(
+            "sciqueue models bench admet-ai # on approved drugs",
+            "sciqueue models bench admet-ai --input library.csv # and how long all of it will take",
+            "sciqueue models bench our-generator --device cuda:0 --rows 5000",
+        )
+    )(bench)
+    app.add_typer(
+        group,
+        name="models",
         rich_help_panel=RESULTS,
-        epilog=examples("sciqueue models", "sciqueue models minilm-extractive # its parameters, limits and endpoints"),
-    )(models)
+        epilog=examples(
+            "sciqueue models",
+            "sciqueue models show admet-ai # its parameters, limits and endpoints",
+            "sciqueue models bench admet-ai # how fast it is on this machine",
+        ),
+    )
 
 
-def models(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show all that is known of this one.", show_default=False)
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models: the built-in ones and those of SCIQUEUE_MODELS_FILE."""
-    known = registry()
-    if name is not None:
-        entry = known.get(name)
-        if as_json:
-            print_json(_as_data(entry))
-        else:
-            _print_model(entry)
+    if context.invoked_subcommand is not None:
         return
-    entries = sorted(known, key=lambda entry: (entry.task.value, entry.name))
+    entries = sorted(registry(), key=lambda entry: (entry.task.value, entry.name))
     if as_json:
         print_json([_as_data(entry) for entry in entries])
         return
@@ -48,6 +55,15 @@ def models(
         for entry in entries
     ]
     display.console().print(display.records(["model", "task", "default", "licence", "description"], rows))
+
+
+def show(name: ModelName, as_json: AsJson = False) -> None:
+    """Show all that is known of a model, and whether its weights are on this machine."""
+    entry = registry().get(name)
+    if as_json:
+        print_json(_as_data(entry))
+    else:
+        _print_model(entry)
 
 
 def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
@@ -60,7 +76,11 @@ def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
 
 def _as_data(entry: ModelEntry) -> dict[str, Any]:
     revision, fault = _revision(entry)
-    return entry.model_dump(mode="json") | {"revision": revision, "unavailable": fault}
+    return entry.model_dump(mode="json") | {
+        "revision": revision,
+        "unavailable": fault,
+        "weights_missing": missing(entry.weights),
+    }
 
 
 def _print_model(entry: ModelEntry) -> None:
@@ -74,6 +94,7 @@ def _print_model(entry: ModelEntry) -> None:
         "task": f"{entry.task.value}, engine {entry.engine.value}, {entry.precision}",
         "revision": revision or Text(fault or "", style="yellow"),
         "weights": ", ".join(f"{name} {value}" for name, value in source.items()),
+        "": _whereabouts(entry),
         "licence": entry.licence,
         "parameters": ", ".join(f"{name}={value}" for name, value in entry.parameters.items()),
         "batch": f"up to {limits.batch_rows:,} rows, {limits.batch_size:,} characters",
@@ -85,3 +106,10 @@ def _print_model(entry: ModelEntry) -> None:
         rows = [(one.name, one.kind, one.units, one.description) for one in entry.endpoints]
         console.print()
         console.print(display.records(["endpoint", "kind", "units", "description"], rows))
+
+
+def _whereabouts(entry: ModelEntry) -> Text | None:
+    if entry.engine is EngineKind.FAKE:
+        return None
+    why = missing(entry.weights)
+    return Text(why, style="yellow") if why else Text("on this machine")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from producer import display
-from producer.commands.common import JOBS, AsJson, opened, print_json, registry
+from producer.commands.common import JOBS, AsJson, opened, parameters_of, print_json, registry
 from producer.commands.inspect import watch_to_the_end
 from producer.pace import Pace
 from producer.readers.options import ReadOptions
@@ -107,7 +106,7 @@ def submit(
                 source,
                 task=_task(task, model, known),
                 model=model,
-                parameters=_parameters(param or []),
+                parameters=parameters_of(param or []),
                 name=name,
                 count=count,
                 priority=priority,
@@ -127,20 +126,6 @@ def _task(task: Task | None, model: str | None, known: Registry) -> Task:
     if model is not None:
         return known.get(model).task
     raise UsageError(f"say what to do: --task {'|'.join(Task)}, or name a --model")
-
-
-def _parameters(given: list[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are JSON where they can be, else text."""
-    parameters: dict[str, Any] = {}
-    for pair in given:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise UsageError(f"--param {pair}: give it as KEY=VALUE")
-        try:
-            parameters[key] = json.loads(value)
-        except ValueError:
-            parameters[key] = value
-    return parameters
 
 
 def _tell(done: Submission, *, as_json: bool, watched: bool) -> None:

@@ -209,10 +209,10 @@ def test_models_are_listed_and_one_is_shown_with_its_endpoints() -> None:
     assert "fake-predict" in sciqueue("models").out
     known = {model["name"]: model for model in json.loads(sciqueue("models", "--json").out)}
     assert known["fake-predict"]["revision"] == "builtin"
-    one = sciqueue("models", "fake-predict").out
+    one = sciqueue("models", "show", "fake-predict").out
     assert "checksum" in one
     assert "1,024 rows" in one
-    refused(sciqueue("models", "nonesuch"), 4, "nonesuch", "fake-predict")
+    refused(sciqueue("models", "show", "nonesuch"), 4, "nonesuch", "fake-predict")
 
 
 # changing

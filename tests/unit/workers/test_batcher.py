@@ -387,3 +387,24 @@ def test_a_late_small_ticket_overtakes_a_big_jobs_queue(started):
     small.result(5)
     big.result(5)
     assert max(number for number, run in enumerate(engine.runs) if run[0].row >= 5000 or run[-1].row >= 5000) <= 2
+
+
+def test_padding_and_fill_say_how_the_room_was_used(started):
+    device = Device(entry(token_budget=100, max_rows=10, wait_ms=20))
+    batcher = started(device)
+    batcher.submit([Prepared(0, 10, 0), Prepared(1, 8, 1), Prepared(2, 9, 2)], job=1).result(20)
+    stats = batcher.stats()
+    assert stats.padding_waste == pytest.approx(3 / 30)
+    assert stats.fill == pytest.approx(30 / 100)
+    before = stats
+    batcher.submit(units(10, tokens=10), job=1).result(20)
+    later = batcher.stats().since(before)
+    assert (later.rows, later.padding_waste, later.fill) == (10, 0.0, 1.0)
+    assert "10 rows in 4 s, 0 failed, 100 tokens, padding 0.0%, fill 100%" in later.line(4.0)
+
+
+def test_a_row_beyond_the_budget_fills_the_room(started):
+    device = Device(entry(token_budget=100, wait_ms=0))
+    batcher = started(device)
+    batcher.submit(units(1, tokens=500), job=1).result(20)
+    assert batcher.stats().fill == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schemas.errors import RowError
 
@@ -43,6 +44,7 @@ class Summary:
     sentences: tuple[SummarySentence, ...]
     coverage: float
     tokens: int
+    sample: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Prediction:
     values: Sequence[float | None]
     spread: Sequence[float | None]
     percentile: Sequence[float | None]
+    sample: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)

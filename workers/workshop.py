@@ -69,7 +69,7 @@ class Workshop:
         """
 
         def failed(outcome: Outcome, code: RowError, reason: str) -> Outcome:
-            return Failed(outcome.row, code, reason, getattr(outcome, "sample", 0))
+            return Failed(outcome.row, code, reason, outcome.sample)
 
         return self._do(_finish, outcomes, (), failed)
 

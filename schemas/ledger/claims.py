@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.rows import tuple_row
+
 from schemas.database import Connection, Database
 from schemas.errors import RowError, StaleFence
-from schemas.items import Item, Molecule, Paper, Prompt, Rejected, Task
+from schemas.items import Content, Item, Molecule, Paper, Prompt, Rejected, Task
 from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, write
 from schemas.message import BatchMessage
 from schemas.outcomes import Failed, Outcome
@@ -59,12 +61,8 @@ def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bo
         ).fetchone()
         if row is None:
             return None
-        items = connection.execute(
-            f"SELECT i.row, i.custom_id, i.smiles, i.paper, i.error_code, i.error FROM items i WHERE {IN_BATCH} "
-            "ORDER BY i.row",
-            row,
-        ).fetchall()
-    task = Task(row["task"])
+        task = Task(row["task"])
+        items = _items(connection, task, row)
     return ClaimedBatch(
         id=row["id"],
         fence=row["fence"],
@@ -75,7 +73,7 @@ def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bo
         samples=row["samples"],
         weight=row["weight"],
         retry=row["retry"],
-        items=tuple(_item(task, item) for item in items),
+        items=items,
     )
 
 
@@ -87,7 +85,7 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
         ValueError: the outcomes are not exactly one for each row and sample.
     """
     due = {(item.row, sample) for item in batch.items for sample in range(batch.samples)}
-    if len(results) != batch.due or {(result.row, getattr(result, "sample", 0)) for result in results} != due:
+    if len(results) != batch.due or {(result.row, result.sample) for result in results} != due:
         raise ValueError(f"batch {batch.id}: {len(results)} outcomes do not answer its {batch.due} rows one by one")
     with database.transaction() as connection:
         done = connection.execute(
@@ -102,7 +100,7 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
         if batch.retry:
             rows = [item.row for item in batch.items]
             replaced = remove_failures(connection, batch.task, batch.job, rows)
-            results = [result for result in results if (result.row, getattr(result, "sample", 0)) in replaced]
+            results = [result for result in results if (result.row, result.sample) in replaced]
         write(connection, batch.task, batch.job, batch.id, results)
         failed = sum(isinstance(result, Failed) for result in results)
         count(connection, batch.job, batch.id, len(results) - failed, failed, len(replaced))
@@ -135,13 +133,22 @@ def _require_done(connection: Connection, batch: ClaimedBatch) -> None:
         raise StaleFence(f"batch {batch.id} was handed over again since fence {batch.fence}")
 
 
-def _item(task: Task, row: dict[str, Any]) -> Item:
-    if row["error_code"] is not None:
-        return Item(row["row"], Rejected(RowError(row["error_code"]), row["error"]), row["custom_id"])
-    match task:
-        case Task.PREDICT:
-            return Item(row["row"], Molecule(row["smiles"]), row["custom_id"])
-        case Task.GENERATE:
-            return Item(row["row"], Prompt(row["smiles"]), row["custom_id"])
-        case Task.SUMMARIZE:
-            return Item(row["row"], Paper.from_json(row["paper"]), row["custom_id"])
+# The column that a task works on, and how its content is made of it.
+_CONTENT: dict[Task, tuple[str, Callable[[Any], Content]]] = {
+    Task.PREDICT: ("smiles", Molecule),
+    Task.GENERATE: ("smiles", Prompt),
+    Task.SUMMARIZE: ("paper", Paper.from_json),
+}
+
+
+def _items(connection: Connection, task: Task, batch: dict[str, Any]) -> tuple[Item, ...]:
+    """A batch's items; every row of a job passes here."""
+    column, made = _CONTENT[task]
+    rows = connection.cursor(binary=True, row_factory=tuple_row).execute(
+        f"SELECT i.row, i.custom_id, i.{column}, i.error_code, i.error FROM items i WHERE {IN_BATCH} ORDER BY i.row",
+        batch,
+    )
+    return tuple(
+        Item(row, made(content) if code is None else Rejected(RowError(code), error), custom_id)
+        for row, custom_id, content, code, error in rows
+    )

@@ -36,6 +36,7 @@ task = "predict"
 engine = "classifier"
 weights = {{ path = "{folder}" }}
 endpoints = [{endpoints}]
+parameters = {{ standardize = "none", tautomers = false }}
 limits = {{ batch_rows = 256, batch_size = 1_000_000, token_budget = 16384, max_rows = 512, max_tokens = 512 }}
 """
 TOLERANCE = 1e-4

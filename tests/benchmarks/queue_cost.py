@@ -30,7 +30,7 @@ def figures() -> list[Figure]:
             began = time.monotonic()
             site.command("submit", str(source), "--task", "predict", "--model", "fake-predict")
             done = site.wait(int(site.query("SELECT max(id) AS id FROM sciqueue.jobs")[0]["id"]), 1800.0)
-            assert done.ok == ROWS, done
+            assert done.succeeded == ROWS, done
             return time.monotonic() - began
 
         def theirs() -> float:

@@ -114,5 +114,5 @@ def check_outcomes(units: Sequence[Prepared], outcomes: Sequence[Outcome]) -> No
     if len(outcomes) != len(units):
         raise WrongOutcomes(f"{len(outcomes)} outcomes for {len(units)} rows")
     for unit, outcome in zip(units, outcomes, strict=True):
-        if (outcome.row, getattr(outcome, "sample", 0)) != (unit.row, unit.sample):
+        if outcome.row != unit.row or outcome.sample != unit.sample:
             raise WrongOutcomes(f"an outcome of row {outcome.row} in the place of row {unit.row}")

@@ -50,7 +50,7 @@ class _Unit:
     content: Content
     text: str
     asked: FakeParameters
-    seed: int
+    seed: int = 0
 
 
 def load(entry: ModelEntry, device: str) -> FakeEngine:
@@ -82,9 +82,11 @@ class FakeEngine:
         if tokens > self.entry.limits.max_tokens:
             message = f"{tokens} tokens; the model takes {self.entry.limits.max_tokens}"
             return [Failed(item.row, RowError.TOO_LONG, message)]
+        if not isinstance(content, Prompt):
+            return [Prepared(item.row, tokens, _Unit(content, text, asked))]
         return [
             Prepared(item.row, tokens, _Unit(content, text, asked, _seed(asked.seed, item.row, sample)), sample)
-            for sample in range(asked.samples if isinstance(content, Prompt) else 1)
+            for sample in range(asked.samples)
         ]
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:

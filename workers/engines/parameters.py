@@ -10,15 +10,23 @@ from schemas.errors import UsageError
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
+_last: tuple[dict[str, Any], BaseModel] | None = None  # one value, so that threads may share it
+
 
 def checked(known: type[Parameters], parameters: dict[str, Any]) -> Parameters:
-    """The parameters as a value of `known`.
+    """The parameters as a value of `known`. The rows of a batch share one dict, which is never changed: it is read once.
 
     Raises:
         UsageError: one is unknown, of the wrong form or out of its range; all of the job's rows would share it.
     """
+    global _last
+    last = _last
+    if last is not None and last[0] is parameters and isinstance(last[1], known):
+        return last[1]
     try:
-        return known(**parameters)
+        made = known(**parameters)
     except ValidationError as fault:
         first = fault.errors()[0]
         raise UsageError(f"parameter '{'.'.join(map(str, first['loc']))}': {first['msg']}") from fault
+    _last = parameters, made
+    return made

@@ -44,14 +44,14 @@ _CONTENT_OF = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Molecule:
     """A molecule as the user wrote it. It is parsed and standardized on a worker, never while loading."""
 
     smiles: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """What a generator starts from: a scaffold or fragment as SMILES text, or nothing for free generation."""
 
@@ -120,7 +120,7 @@ class Record:
     columns: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Item:
     """One row of a corpus on a worker. `row` counts from 0 in the order of the source."""
 

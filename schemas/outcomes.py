@@ -47,7 +47,7 @@ class Summary:
     sample: ClassVar[int] = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prediction:
     """A molecule's predicted properties, one value for each of the model's endpoints, in their order.
 

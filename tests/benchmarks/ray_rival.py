@@ -44,7 +44,7 @@ def main() -> None:
         pool = ray.data.ActorPoolStrategy(size=1)
         found = rows.map_batches(Predictor, batch_size=SIZE, compute=pool, num_cpus=2).take_all()
         seconds = time.time() - found[0]["ready"]
-        values = [row["values"].tolist() for row in sorted(found, key=lambda row: row["row"])]
+        values = [list(row["values"]) for row in sorted(found, key=lambda row: row["row"])]
         answers.write(json.dumps([seconds, values]) + "\n")
         answers.flush()
 

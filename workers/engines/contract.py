@@ -11,7 +11,7 @@ from schemas.outcomes import Failed, Outcome
 from schemas.registry import ModelEntry
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
     """A row that is ready for the device. `tokens` is its length before padding (for graphs: atoms).
 

@@ -43,7 +43,7 @@ class FakeParameters(BaseModel):
     seed: int = Field(default=0, description="The job's seed, from which each sample's own is derived.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unit:
     """A row's content, the text that it may fail on, and what its job asked for."""
 
@@ -91,16 +91,20 @@ class FakeEngine:
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
         """Compute one micro-batch, at the cost and with the faults that the rows' jobs asked for."""
-        units: list[_Unit] = [row.data for row in rows]
-        if any(unit.text == unit.asked.crash for unit in units):
+        rows_of: dict[FakeParameters, list[str]] = {}
+        for row in rows:
+            rows_of.setdefault(row.data.asked, []).append(row.data.text)
+        if any(asked.crash in texts for asked, texts in rows_of.items()):
             os._exit(CRASH_STATUS)
-        seconds = max(row.tokens for row in rows) * len(rows) * max(unit.asked.ns_per_token for unit in units) / 1e9
-        seconds += max(unit.asked.hang_seconds * (unit.asked.hang in (None, unit.text)) for unit in units)
+        slowest = max(asked.ns_per_token for asked in rows_of)
+        seconds = max(row.tokens for row in rows) * len(rows) * slowest / 1e9
+        hangs = (asked.hang is None or asked.hang in texts for asked, texts in rows_of.items())
+        seconds += max(asked.hang_seconds * hang for asked, hang in zip(rows_of, hangs, strict=True))
         if seconds > 0:
             time.sleep(seconds)
-        for unit in units:
-            if unit.text == unit.asked.poison:
-                raise RuntimeError(f"poison: {unit.text}")
+        for asked, texts in rows_of.items():
+            if asked.poison in texts:
+                raise RuntimeError(f"poison: {asked.poison}")
         return [self._outcome(row) for row in rows]
 
     def finish(self, outcome: Outcome) -> Outcome:

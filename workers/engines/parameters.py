@@ -10,7 +10,7 @@ from schemas.errors import UsageError
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
-_last: tuple[dict[str, Any], BaseModel] | None = None  # one value, so that threads may share it
+_last: list[tuple[dict[str, Any], BaseModel]] = []  # at most one
 
 
 def checked(known: type[Parameters], parameters: dict[str, Any]) -> Parameters:
@@ -19,14 +19,13 @@ def checked(known: type[Parameters], parameters: dict[str, Any]) -> Parameters:
     Raises:
         UsageError: one is unknown, of the wrong form or out of its range; all of the job's rows would share it.
     """
-    global _last
-    last = _last
-    if last is not None and last[0] is parameters and isinstance(last[1], known):
-        return last[1]
+    for seen, made in _last:
+        if seen is parameters and isinstance(made, known):
+            return made
     try:
-        made = known(**parameters)
+        checked_now = known(**parameters)
     except ValidationError as fault:
         first = fault.errors()[0]
         raise UsageError(f"parameter '{'.'.join(map(str, first['loc']))}': {first['msg']}") from fault
-    _last = parameters, made
-    return made
+    _last[:] = [(parameters, checked_now)]  # in one step, for the other threads
+    return checked_now

@@ -9,10 +9,12 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.string import BytesBinaryDumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from schemas.errors import ServerUnavailable
 
+psycopg.adapters.register_dumper(bytes, BytesBinaryDumper)  # the one that COPY would choose is not written in C
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # each failed try; `ServerUnavailable` says it once
 
 Connection = psycopg.Connection[dict[str, Any]]

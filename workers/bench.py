@@ -62,7 +62,8 @@ def main() -> None:
     end_with(os.getppid())
     logging.disable(logging.ERROR)  # what goes wrong with rows is among the figures
     try:
-        print(bench(Order.model_validate_json(sys.stdin.readline())).model_dump_json())
+        print(bench(Order.model_validate_json(sys.stdin.readline())).model_dump_json(), flush=True)
+        os._exit(0)  # without unloading torch under its threads, which ends in an abort now and then
     except SciqueueError as fault:
         print(f"sciqueue: {fault}", file=sys.stderr)
         sys.exit(fault.exit_code)

@@ -219,10 +219,10 @@ class _Window:
 
 
 def _fill(windows: list[_Window], head: int, limits: PlanLimits, spare: int) -> tuple[int, int]:
-    """Widen the windows row by row, the job furthest behind first, and return the longest and the summed tokens.
+    """Widen the windows, the job furthest behind first, and return the longest and the summed tokens.
 
-    Each job offers the row nearest to the head's length. A row that would break the budget or the bound on padding
-    closes its side of its window: the rows beyond it are worse.
+    Each job offers the row nearest to the head's length; a job without rivals all those of that length at once. A row
+    that would break the budget or the bound on padding closes its side of its window: the rows beyond it are worse.
     """
     budget, max_rows, allowed = limits.token_budget, limits.max_rows, 1.0 + limits.waste
     beside = limits.beside
@@ -236,26 +236,37 @@ def _fill(windows: list[_Window], head: int, limits: PlanLimits, spare: int) -> 
         low, high = window.low, window.high
         shorter = rows[low - 1][0] if low and window.shorter else None
         longer = rows[high][0] if window.longer and high < len(rows) else None
-        if longer is not None and (shorter is None or longer - head <= head - shorter):
+        onward = longer is not None and (shorter is None or longer - head <= head - shorter)
+        if onward and longer is not None:
             stretched = max(longest, longer)
             padded = stretched * (count + 1)
             if padded > budget or padded > allowed * (tokens + longer) + spare:
                 window.longer = False
                 continue
-            window.high = high + 1
             longest, length = stretched, longer
+            alike = bisect_left(rows, (longer + 1,), high) - high
         elif shorter is not None:
             if longest * (count + 1) > allowed * (tokens + shorter) + spare:
                 window.shorter = False
                 continue
-            window.low = low - 1
             length = shorter
+            alike = low - bisect_left(rows, (shorter,), 0, low)
         else:
             heappop(order)
             continue
-        count += 1
-        tokens += length
-        window.virtual += length / window.share.weight
+        joining = 1
+        if len(order) == 1:
+            joining = min(alike, max_rows - count, budget // longest - count)
+            if (padding := longest - allowed * length) > 0:
+                joining = min(joining, int((allowed * tokens + spare - longest * count) / padding - 1e-9))
+            joining = max(1, joining)  # the first was found to fit
+        if onward:
+            window.high += joining
+        else:
+            window.low -= joining
+        count += joining
+        tokens += joining * length
+        window.virtual += joining * length / window.share.weight
         heapreplace(order, (window.virtual, number))
     return longest, tokens - beside.tokens
 

@@ -62,21 +62,21 @@ def _summary(outcome: Summary) -> tuple[Any, ...]:
     return (_storable(outcome.text), Jsonb(sentences), outcome.coverage, outcome.tokens)
 
 
-def _reals(values: tuple[float | None, ...]) -> bytes:
+def _reals(values: Sequence[float | None]) -> bytes:
     """A `float4[]` in PostgreSQL's binary form (array_send): psycopg takes ten times as long for each.
 
     The number of dimensions, whether there are nulls, the type of the elements; of the dimension its length and
     lowest index; then each element behind its length in bytes, which is -1 for null.
     """
     count = len(values)
-    if values == (None,) * count:
+    if None not in values:
+        flat: list[float] = [4] * (2 * count)
+        flat[1::2] = values  # type: ignore[assignment]  # no None is among them
+        return struct.pack(f">iiIii{'if' * count}", 1, 0, _FLOAT4, count, 1, *flat) if count else _nulls(0)
+    if all(value is None for value in values):
         return _nulls(count)
-    if None in values:
-        parts = [struct.pack(">i", -1) if value is None else struct.pack(">if", 4, value) for value in values]
-        return struct.pack(">iiIii", 1, 1, _FLOAT4, count, 1) + b"".join(parts)
-    flat: list[float] = [4] * (2 * count)
-    flat[1::2] = values  # type: ignore[assignment]  # no None is among them
-    return struct.pack(f">iiIii{'if' * count}", 1, 0, _FLOAT4, count, 1, *flat)
+    parts = [struct.pack(">i", -1) if value is None else struct.pack(">if", 4, value) for value in values]
+    return struct.pack(">iiIii", 1, 1, _FLOAT4, count, 1) + b"".join(parts)
 
 
 @cache
@@ -90,9 +90,9 @@ def _prediction(outcome: Prediction) -> tuple[Any, ...]:
     return (
         outcome.standardized,
         outcome.inchikey,
-        _reals(tuple(outcome.values)),
-        _reals(tuple(outcome.spread)),
-        _reals(tuple(outcome.percentile)),
+        _reals(outcome.values),
+        _reals(outcome.spread),
+        _reals(outcome.percentile),
     )
 
 

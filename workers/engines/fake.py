@@ -91,18 +91,18 @@ class FakeEngine:
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
         """Compute one micro-batch, at the cost and with the faults that the rows' jobs asked for."""
-        rows_of: dict[FakeParameters, list[str]] = {}
+        asked_of = {id(row.data.asked): row.data.asked for row in rows}
+        texts_of: dict[int, list[str]] = {key: [] for key in asked_of}
         for row in rows:
-            rows_of.setdefault(row.data.asked, []).append(row.data.text)
-        if any(asked.crash in texts for asked, texts in rows_of.items()):
+            texts_of[id(row.data.asked)].append(row.data.text)
+        jobs = [(asked, texts_of[key]) for key, asked in asked_of.items()]
+        if any(asked.crash in texts for asked, texts in jobs):
             os._exit(CRASH_STATUS)
-        slowest = max(asked.ns_per_token for asked in rows_of)
-        seconds = max(row.tokens for row in rows) * len(rows) * slowest / 1e9
-        hangs = (asked.hang is None or asked.hang in texts for asked, texts in rows_of.items())
-        seconds += max(asked.hang_seconds * hang for asked, hang in zip(rows_of, hangs, strict=True))
+        seconds = max(row.tokens for row in rows) * len(rows) * max(asked.ns_per_token for asked, _ in jobs) / 1e9
+        seconds += max(asked.hang_seconds * (asked.hang is None or asked.hang in texts) for asked, texts in jobs)
         if seconds > 0:
             time.sleep(seconds)
-        for asked, texts in rows_of.items():
+        for asked, texts in jobs:
             if asked.poison in texts:
                 raise RuntimeError(f"poison: {asked.poison}")
         return [self._outcome(row) for row in rows]

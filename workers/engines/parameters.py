@@ -14,7 +14,7 @@ _last: list[tuple[dict[str, Any], BaseModel]] = []  # at most one
 
 
 def checked(known: type[Parameters], parameters: dict[str, Any]) -> Parameters:
-    """The parameters as a value of `known`. The rows of a batch share one dict, which is never changed: it is read once.
+    """The parameters as a value of `known`. The rows of a batch share one dict, never changed: it is read once.
 
     Raises:
         UsageError: one is unknown, of the wrong form or out of its range; all of the job's rows would share it.

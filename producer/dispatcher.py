@@ -26,6 +26,7 @@ IDLE_TICK = 0.5
 CARE_EVERY = 0.5  # seconds between looks for what was lost
 LOST_AFTER = 3.0  # seconds until a message that left its queue unclaimed is sent again
 OVERTAKEN_AFTER = 10.0  # seconds behind a message that was sent later and is being worked on
+LEAST_WINDOW = 2  # messages
 CUT_AHEAD = 64  # pending batches that each job has ready
 SUSPECT_CRASHES = 2  # a batch that crashed among others and then alone is split; a lone row fails
 
@@ -72,7 +73,10 @@ class Dispatcher:
             self._cared_at = time.monotonic()
         made = cuts.cut(self._database, CUT_AHEAD)
         sent = sum(self._fill(lane, slots) for lane, slots in self._slots().items())
-        return BUSY_TICK if made or sent else IDLE_TICK if self._idle() else BUSY_TICK * 2
+        idle = not (made or sent) and self._idle()
+        for job in jobs.finish(self._database):  # after looking whether batches run, or the last one's end is seen late
+            log.info("job %d is done", job)
+        return BUSY_TICK if made or sent else IDLE_TICK if idle else BUSY_TICK * 2
 
     def _leads(self) -> bool:
         """Renew the leadership when a third of its time has gone."""
@@ -88,9 +92,7 @@ class Dispatcher:
         return True
 
     def _care(self) -> None:
-        """Find the dead, the lost and the finished."""
-        for job in jobs.finish(self._database):
-            log.info("job %d is done", job)
+        """Find the dead and the lost."""
         if self._was_here():
             for worker in leases.close_lapsed(self._database, self._lease_seconds):
                 log.warning("worker %s was silent for %.0f s; its batches go to others", worker, self._lease_seconds)
@@ -136,9 +138,9 @@ class Dispatcher:
         return {lane: by_queue[lane.queue] for lane in LANES if lane.queue in by_queue}
 
     def _fill(self, lane: Lane, slots: int) -> int:
-        """Top up one queue. The window is half the slots: enough to keep them busy, little enough to stay fair."""
+        """Top up one queue. The window is a quarter of the slots: enough to keep them busy, and fair."""
         with self._database.transaction() as connection:
-            room = max(1, slots // 2) - dispatches.queued(connection, lane)
+            room = max(LEAST_WINDOW, slots // 4) - dispatches.queued(connection, lane)
             waiting = dispatches.waiting(connection, lane, room) if room > 0 else []
         if not waiting:
             return 0
@@ -164,8 +166,7 @@ class Dispatcher:
             self.stop.wait(seconds)
             return
         with reachable():
-            if list(listener.notifies(timeout=seconds, stop_after=1)):
-                self._cared_at = 0.0  # a corpus without rows ends with its sealing: nothing else would tell
+            list(listener.notifies(timeout=seconds, stop_after=1))
 
     def _forget_listener(self) -> None:
         if self._listener is not None:

@@ -20,7 +20,14 @@ from schemas.lifeline import end_with
 from schemas.measured import FailedRows, Measured, Order, SizeRate, from_line
 from workers.batcher import Batcher, Stopped
 from workers.cost import CostModel
-from workers.devices import Device, device_type, parse_devices, processes_beside, threads_per_process
+from workers.devices import (
+    Device,
+    device_type,
+    parse_devices,
+    processes_beside,
+    thread_environment,
+    threads_per_process,
+)
 from workers.engines.contract import ContinuousEngine, Engine
 from workers.engines.load import load_engine
 from workers.measure import Measurement, Round, cut
@@ -117,7 +124,7 @@ def resident(process: psutil.Process) -> int:
 
 def _pin(order: Order) -> Device:
     device = parse_devices(order.device.removeprefix("cuda:"))[0]
-    os.environ |= device.environment | {"OMP_NUM_THREADS": str(threads_per_process(1, order.threads))}
+    os.environ |= device.environment | thread_environment(threads_per_process(1, order.threads))
     return device
 
 

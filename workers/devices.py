@@ -45,6 +45,16 @@ def threads_per_process(processes: int, wanted: int | None) -> int:
     return wanted or max(1, len(os.sched_getaffinity(0)) // processes)
 
 
+def thread_environment(threads: int) -> dict[str, str]:
+    """Environment variables that give a process's model thread so many CPU threads.
+
+    They sleep while they wait for each other (`OMP_WAIT_POLICY`, unless it is set). OpenMP's own way is to spin for a
+    while, which takes the cores from the processes that prepare rows, and from whatever else the machine does.
+    """
+    policy = os.environ.get("OMP_WAIT_POLICY", "passive")
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy}
+
+
 def processes_beside(wanted: int | None) -> int:
     """Processes that prepare rows beside this one's model thread: unless told otherwise, as many as its threads.
 

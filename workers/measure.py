@@ -110,9 +110,10 @@ class Measurement:
         while (number := self._take()) is not None:
             try:
                 batch = self._batches[number % len(self._batches)]
-                units, failed = self._workshop.prepare(batch, self._parameters, self._samples)
+                due = self._workshop.due(len(batch) * self._samples)
+                units, failed = self._workshop.prepare(batch, self._parameters, self._samples, due)
                 computed = self._batcher.submit(units, job=1).result()
-                outcomes = [*failed, *self._workshop.finish(computed)]
+                outcomes = [*failed, *self._workshop.finish(computed, due)]
             except BaseException as fault:
                 with self._lock:
                     self._fault = self._fault or fault

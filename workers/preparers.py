@@ -10,8 +10,12 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,6 +40,18 @@ class NoProcess(Exception):
     """A process cannot be started, or none are started any more."""
 
 
+@dataclass(order=True, slots=True)
+class _Call:
+    """What waits for a process: the one that is due first goes first, and of those the older one."""
+
+    due: float
+    number: int
+    work: Work = field(compare=False)
+    rows: Sequence[Any] = field(compare=False)
+    given: Sequence[Any] = field(compare=False)
+    future: Future[list[Any]] = field(compare=False, default_factory=Future)
+
+
 class Preparers:
     """So many processes, each with a copy of one `CpuWork`."""
 
@@ -43,67 +59,104 @@ class Preparers:
         """A call may take `limit` seconds."""
         self._cpu = cpu
         self._limit = limit
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()  # guards everything below
+        self._waiting: list[_Call] = []  # a heap
+        self._numbers = count()
         self._running: set[Preparer] = set()
-        self._stopping = False
-        self._own = threading.local()
+        self._closed = self._ending = False
         # The threads live as long as this, and with them their processes: Linux ends a child that asked for it with
         # the thread that started it, not with the process.
-        self._threads = ThreadPoolExecutor(processes, thread_name_prefix="preparer")
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"preparer-{number}", daemon=True) for number in range(processes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def call(self, work: Work, rows: Sequence[Any], given: Sequence[Any]) -> Future[list[Any]]:
-        """`work(cpu, rows, *given)`, in the order of calls. The future raises what `work` does, or:
+    def call(self, work: Work, rows: Sequence[Any], given: Sequence[Any], due: float) -> Future[list[Any]]:
+        """`work(cpu, rows, *given)`, when nothing that waits is due earlier. The future raises what `work` does, or:
 
         TimeoutError: it took longer than the limit. ProcessEnded: it ended its process. NoProcess: see there.
 
         Raises:
             NoProcess: stopped.
         """
-        try:
-            return self._threads.submit(self._call, work, rows, given)
-        except RuntimeError as fault:
-            raise NoProcess(str(fault)) from fault
+        with self._changed:
+            if self._closed:
+                raise NoProcess("the worker is stopping")
+            waiting = _Call(due, next(self._numbers), work, rows, given)
+            heappush(self._waiting, waiting)
+            self._changed.notify()
+        return waiting.future
 
     def stop(self, drain: float) -> None:
         """Take no more calls, cancel those that wait, give the others `drain` seconds, and end the processes."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        ended = threading.Thread(target=self._threads.shutdown, daemon=True)
-        ended.start()
-        ended.join(drain)
-        with self._lock:
-            self._stopping = True
+        with self._changed:
+            self._closed = True
+            for waiting in self._waiting:
+                waiting.future.cancel()
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._join(drain)
+        with self._changed:
+            self._ending = True
             for preparer in self._running:
                 preparer.end()
-        ended.join(GONE)  # the threads of the processes that were busy have seen them end
+        self._join(GONE)  # the threads of the processes that were busy have seen them end
         for preparer in self._running:
             preparer.join()
 
-    def _call(self, work: Work, rows: Sequence[Any], given: Sequence[Any]) -> list[Any]:
-        preparer = self._mine()
-        try:
-            return preparer.call(work, rows, given, self._limit)
-        except (TimeoutError, ProcessEnded) as fault:
-            self._own.preparer = None
-            with self._lock:
-                self._running.discard(preparer)
-                if self._stopping:
-                    raise NoProcess("the worker is stopping") from fault
-            preparer.end()
-            preparer.join()
-            raise
+    def _join(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _mine(self) -> Preparer:
-        """The process of the calling thread, started if it has none."""
-        preparer: Preparer | None = getattr(self._own, "preparer", None)
-        if preparer is None:
-            with self._lock:
-                if self._stopping:
-                    raise NoProcess("the worker is stopping")
-                preparer = Preparer(self._cpu)
-                self._running.add(preparer)
+    def _serve(self) -> None:
+        """One thread: the calls that fall to it, with a process that is started with the first and after each loss."""
+        preparer: Preparer | None = None
+        while (waiting := self._next()) is not None:
+            if not waiting.future.set_running_or_notify_cancel():
+                continue
+            try:
+                preparer = preparer or self._start()
+                made = preparer.call(waiting.work, waiting.rows, waiting.given, self._limit)
+            except (TimeoutError, ProcessEnded) as fault:
+                assert preparer is not None  # noqa: S101 - starting one raises neither
+                ending = self._lose(preparer)
+                preparer = None
+                waiting.future.set_exception(NoProcess("the worker is stopping") if ending else fault)
+            except BaseException as fault:
+                waiting.future.set_exception(fault)
+            else:
+                waiting.future.set_result(made)
+
+    def _next(self) -> _Call | None:
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            return heappop(self._waiting) if self._waiting else None
+
+    def _start(self) -> Preparer:
+        with self._changed:
+            if self._ending:
+                raise NoProcess("the worker is stopping")
+            preparer = Preparer(self._cpu)
+            self._running.add(preparer)
+        try:
             preparer.await_ready()
-            self._own.preparer = preparer
+        except NoProcess:
+            self._lose(preparer)
+            raise
         return preparer
+
+    def _lose(self, preparer: Preparer) -> bool:
+        """End a process that hangs, or has ended already; whether that was because all are being ended."""
+        with self._changed:
+            if self._ending:
+                return True  # `stop` joins it
+            self._running.discard(preparer)
+        preparer.end()
+        preparer.join()
+        return False
 
 
 class Preparer:

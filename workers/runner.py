@@ -97,8 +97,9 @@ class Runner:
 
     def _compute(self, batch: ClaimedBatch) -> list[Outcome]:
         model = self._shelf.get(batch.model)
+        due = model.workshop.due(batch.due)
         with self._deadline(model, batch) as deadline:
-            units, failed = model.workshop.prepare(batch.items, batch.parameters, batch.samples)
+            units, failed = model.workshop.prepare(batch.items, batch.parameters, batch.samples, due)
             ticket = self._submit(model, units, batch)
         try:
             computed = ticket.result(max(0.0, deadline - time.monotonic()))
@@ -108,7 +109,7 @@ class Runner:
         finally:
             with self._lock:
                 self._waiting.pop(ticket, None)
-        return [*failed, *model.workshop.finish(computed)]
+        return [*failed, *model.workshop.finish(computed, due)]
 
     @contextmanager
     def _deadline(self, model: LoadedModel, batch: ClaimedBatch) -> Iterator[float]:

@@ -22,7 +22,7 @@ from schemas.items import SUSPECTS, Task
 from schemas.keepalive import KeptAlive
 from schemas.ledger import leases
 from schemas.settings import Settings
-from workers.devices import Device, threads_per_process
+from workers.devices import Device, thread_environment, threads_per_process
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,7 @@ class Supervisor:
                 *("--queues", ",".join(queues), "--slots", str(slots)),
                 *("--parent", str(os.getpid())),
             ],
-            # OMP_NUM_THREADS is what torch takes its number of threads from.
-            env={**os.environ, **device.environment, "OMP_NUM_THREADS": str(self._threads)},
+            env={**os.environ, **device.environment, **thread_environment(self._threads)},
             stdin=subprocess.DEVNULL,
         )
 

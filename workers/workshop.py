@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
@@ -39,15 +39,24 @@ class Workshop:
         A row may take half of its `row_seconds` there, so that a batch with a row that hangs still meets its deadline.
         """
         self._cpu = cpu
+        self._row_seconds = row_seconds
         self._limit = row_seconds / 2
         self._in_threads = threading.BoundedSemaphore(IN_THREADS)
-        self._processes = processes
         self._preparers = Preparers(cpu, processes, self._limit) if processes and cpu.heavy else None
 
+    def due(self, rows: int) -> float:
+        """By when a batch of so many rows that begins now is due (`time.monotonic`).
+
+        What is due earlier goes first: so batches of one size go in their order, and a small one passes large ones.
+        """
+        return time.monotonic() + self._row_seconds * rows
+
     def prepare(
-        self, items: Sequence[Item], parameters: dict[str, Any], samples: int
+        self, items: Sequence[Item], parameters: dict[str, Any], samples: int, due: float | None = None
     ) -> tuple[list[Prepared], list[Failed]]:
         """The units for the device, and the rows that have failed already: together one for each row and sample.
+
+        `due` is the batch's, as it was when it began; None: it begins now.
 
         Raises:
             UsageError: a parameter is unknown or out of its range.
@@ -57,12 +66,12 @@ class Workshop:
         def failed(item: Item, code: RowError, reason: str) -> Made:
             return _failures(item, code, reason, samples)
 
-        made = self._do(_prepare, items, (parameters, samples), failed)
+        made = self._do(_prepare, items, (parameters, samples), failed, due)
         units = [unit for part in made for unit in part if isinstance(unit, Prepared)]
         return units, [unit for part in made for unit in part if isinstance(unit, Failed)]
 
-    def finish(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes of the device, completed, in their order.
+    def finish(self, outcomes: Sequence[Outcome], due: float | None = None) -> list[Outcome]:
+        """The outcomes of the device, completed, in their order. `due` as in `prepare`.
 
         Raises:
             Stopped: the workshop takes no more rows.
@@ -71,7 +80,7 @@ class Workshop:
         def failed(outcome: Outcome, code: RowError, reason: str) -> Outcome:
             return Failed(outcome.row, code, reason, outcome.sample)
 
-        return self._do(_finish, outcomes, (), failed)
+        return self._do(_finish, outcomes, (), failed, due)
 
     def stop(self) -> None:
         """Take no more rows, give what is under way a moment, and end the processes."""
@@ -84,24 +93,25 @@ class Workshop:
         rows: Sequence[Row],
         given: tuple[Any, ...],
         failed: Callable[[Row, RowError, str], Any],
+        due: float | None,
     ) -> list[Any]:
         """`work(cpu, rows, *given)` over all rows, in chunks and in order; `failed` makes a row's failure."""
         if self._preparers is None:
             with self._in_threads:
                 return work(self._cpu, rows, *given)
-        chunks = deque(rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
-        handed_over: deque[tuple[Sequence[Row], Future[list[Any]]]] = deque()
+        due = self.due(len(rows)) if due is None else due
+        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        handed_over = [self._hand_over(work, chunk, given, due) for chunk in chunks]
         done: list[Any] = []
-        while chunks or handed_over:
-            # A chunk a process, no more: so a small batch waits for one turn of the others, not for all their rows.
-            while chunks and len(handed_over) < self._processes:
-                chunk = chunks.popleft()
-                handed_over.append((chunk, self._hand_over(work, chunk, given)))
-            chunk, future = handed_over.popleft()
-            try:
-                done += _result(future)
-            except (TimeoutError, ProcessEnded) as fault:
-                done += self._one_by_one(work, chunk, given, failed, fault)
+        try:
+            for chunk, future in zip(chunks, handed_over, strict=True):
+                try:
+                    done += _result(future)
+                except (TimeoutError, ProcessEnded) as fault:
+                    done += self._one_by_one(work, chunk, given, failed, due, fault)
+        finally:
+            for future in handed_over:
+                future.cancel()  # of no use any more, if one has failed for all
         return done
 
     def _one_by_one(
@@ -110,6 +120,7 @@ class Workshop:
         chunk: Sequence[Row],
         given: tuple[Any, ...],
         failed: Callable[[Row, RowError, str], Any],
+        due: float,
         fault: Exception,
     ) -> list[Any]:
         """The rows of a chunk that hung or lost its process: each by itself, so that only the guilty one fails."""
@@ -118,7 +129,7 @@ class Workshop:
             try:
                 if len(chunk) == 1:
                     raise fault
-                done += _result(self._hand_over(work, [row], given))
+                done += _result(self._hand_over(work, [row], given, due))
             except TimeoutError:
                 done.append(failed(row, RowError.TIMEOUT, f"not prepared within {self._limit:g} s"))
             except ProcessEnded as ended:
@@ -126,10 +137,10 @@ class Workshop:
                 done.append(failed(row, RowError.WORKER_CRASH, reason))
         return done
 
-    def _hand_over(self, work: Work, rows: Sequence[Row], given: tuple[Any, ...]) -> Future[list[Any]]:
+    def _hand_over(self, work: Work, rows: Sequence[Row], given: tuple[Any, ...], due: float) -> Future[list[Any]]:
         assert self._preparers is not None  # noqa: S101 - rows are handed over only where there are processes
         try:
-            return self._preparers.call(work, rows, given)
+            return self._preparers.call(work, rows, given, due)
         except NoProcess as fault:
             raise Stopped(str(fault)) from fault
 

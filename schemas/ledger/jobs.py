@@ -190,6 +190,8 @@ def finish(database: Database) -> list[int]:
             f"SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id WHERE {_COMPLETE} "
             "FOR UPDATE OF j SKIP LOCKED"
         ).fetchall()
+        if not ready:
+            return []
         # Looked at once more under the lock: another dispatcher may have ended the job, and a retry begun it anew.
         done = connection.execute(
             "UPDATE jobs j SET state = 'done', reason = NULL, finished_at = clock_timestamp() FROM corpora c "

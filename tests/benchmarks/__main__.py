@@ -23,6 +23,7 @@ ROWS = {
     "t5": "seq2seq",
     "generation": "generation",
     "queue-cost": "queue_cost",
+    "interactive": "interactive",
 }
 
 

@@ -20,10 +20,7 @@ from celery.result import ResultSet
 
 from schemas.endpoints import find_servers
 from tests.acceptance.lab import Lab
-
-ROOT = Path(__file__).parents[2]
-RIVALS = Path(sys.prefix) / "rivals" / "bin" / "python"
-"""The environment with an older Celery and with Ray, made by `make bench`."""
+from tests.benchmarks.line_rival import ROOT
 
 _BROKER = os.environ.get("RIVAL_BROKER", "memory://")
 app = Celery("rivals", broker=_BROKER, backend=_BROKER)

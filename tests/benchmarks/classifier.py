@@ -8,12 +8,10 @@ InChIKey and keeps it in a database, too. Values are compared.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,9 @@ import torch
 from rdkit import Chem
 
 from tests.acceptance.lab import Lab, lab
-from tests.benchmarks.celery_rivals import RIVALS, ROOT, ask_all, celery_worker
+from tests.benchmarks.celery_rivals import ask_all, celery_worker
 from tests.benchmarks.figures import Figure, alternate, in_a_thread
+from tests.benchmarks.line_rival import RIVALS, line_rival
 from tests.benchmarks.submitting import job_seconds
 from tests.classifier_checkpoint import LABELS, byte_level, drugs, make_classifier_checkpoint
 
@@ -71,7 +70,10 @@ def figures() -> list[Figure]:
         batches = running.enter_context(
             celery_worker(site, "batches_rival", "prefork", python=RIVALS, checkpoint=folder)
         )
-        ray = running.enter_context(_ray(folder, smiles))
+        texts = folder / "smiles.json"
+        texts.write_text(json.dumps(smiles))
+        quiet = {"RIVAL_CHECKPOINT": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+        ray = running.enter_context(line_rival("ray_rival", texts, **quiet))
         against = {
             f"transformers pipeline, batches of {best}": kept("pipeline", lambda: pipeline(smiles, best)),
             "Celery, a task a molecule": kept("celery", lambda: _celery(celery, "classify", smiles)),
@@ -135,37 +137,3 @@ def _celery(sender: Any, task: str, smiles: list[str]) -> tuple[float, list[list
     began = time.monotonic()
     found = ask_all(sender, task, smiles)
     return time.monotonic() - began, found
-
-
-@contextmanager
-def _ray(folder: Path, smiles: list[str]) -> Iterator[Callable[[], tuple[float, list[list[float]]]]]:
-    texts = folder / "smiles.json"
-    texts.write_text(json.dumps(smiles))
-    environment = os.environ | {
-        "RIVAL_CHECKPOINT": str(folder),
-        "PYTHONPATH": str(ROOT),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "OMP_NUM_THREADS": "2",
-    }
-    process = subprocess.Popen(
-        [RIVALS, "-m", "tests.benchmarks.ray_rival", texts],
-        cwd=ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    asked, answered = process.stdin, process.stdout
-
-    def run() -> tuple[float, list[list[float]]]:
-        asked.write("go\n")
-        asked.flush()
-        seconds, values = json.loads(answered.readline())
-        return seconds, values
-
-    try:
-        yield run
-    finally:
-        asked.close()
-        process.wait(60)

@@ -6,13 +6,14 @@ Answers each line with the seconds from the time at which its actor had loaded t
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import ray  # type: ignore[import-not-found]  # only the rivals' environment has it
+
+from tests.benchmarks.line_rival import answers, serve
 
 SIZE = 64
 
@@ -34,19 +35,19 @@ class Predictor:
 def main() -> None:
     """Serve passes over the SMILES of the file that is named."""
     smiles = json.loads(Path(sys.argv[1]).read_text())
-    answers = os.fdopen(os.dup(1), "w")  # Ray writes to the standard output as well
-    os.dup2(2, 1)
+    to = answers()
     # One more processor than there is torch for: an actor that holds all would leave none to read the rows.
     ray.init(num_cpus=3, include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="ERROR")
     ray.data.DataContext.get_current().enable_progress_bars = False
-    for _ in sys.stdin:
+
+    def run() -> tuple[float, list[list[float]]]:
         rows = ray.data.from_items([{"row": row, "smiles": text} for row, text in enumerate(smiles)])
         pool = ray.data.ActorPoolStrategy(size=1)
         found = rows.map_batches(Predictor, batch_size=SIZE, compute=pool, num_cpus=2).take_all()
         seconds = time.time() - found[0]["ready"]
-        values = [list(row["values"]) for row in sorted(found, key=lambda row: row["row"])]
-        answers.write(json.dumps([seconds, values]) + "\n")
-        answers.flush()
+        return seconds, [list(row["values"]) for row in sorted(found, key=lambda row: row["row"])]
+
+    serve(run, to)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Summaries of t5-small's shape through the batcher, beside `generate` on length-sorted fixed batches.
+"""Summaries of t5-small's shape through the batcher, beside `generate` on length-sorted fixed batches, and CTranslate2.
 
 Random weights. As many tokens go in as real abstracts have, and a third of another abstract's come out: a row's output
-ends at its drawn length, whatever is written, on both sides. `generate` gets the batch size that is fastest for it.
+ends at its drawn length, whatever is written, on both sides. Each of the
+others gets the batch size that is fastest for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from importlib import metadata
-from json import loads
+from json import dumps, loads
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ import torch
 
 from schemas.registry import load_registry
 from tests.benchmarks.figures import Figure, alternate
+from tests.benchmarks.line_rival import line_rival
 from tests.seq2seq_checkpoint import make_t5_checkpoint, seq2seq_entry
 from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
@@ -51,11 +53,22 @@ def figures() -> list[Figure]:
         engine = load_engine(seq2seq_entry(checkpoint), "cpu")
         theirs = _Generate(checkpoint)
         best = min(SIZES, key=lambda size: theirs.run(work[:TRIED], size))
-        seconds = alternate(
-            {"ours": lambda: _through_the_batcher(engine, work), "theirs": lambda: theirs.run(work, best)}, repeats=3
-        )
+        drawn = Path(folder) / "work.json"
+        drawn.write_text(dumps(work))
+        with line_rival("ctranslate2_rival", checkpoint, drawn) as far:
+            seconds = alternate(
+                {
+                    "ours": lambda: _through_the_batcher(engine, work),
+                    "theirs": lambda: theirs.run(work, best),
+                    "far": far,
+                },
+                repeats=3,
+            )
     rates = {way: ROWS / taken for way, taken in seconds.items()}
-    return [Figure("t5", f"generate, best size ({best})", rates["ours"], rates["theirs"], "papers/s", 1.5)]
+    return [
+        Figure("t5", f"generate, best size ({best})", rates["ours"], rates["theirs"], "papers/s", 1.5),
+        Figure("t5", "CTranslate2, int8 (far reference)", rates["ours"], rates["far"], "papers/s", None),
+    ]
 
 
 def lengths(count: int) -> list[tuple[Ids, int]]:

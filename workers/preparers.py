@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -45,6 +46,7 @@ class Preparers:
         self._limit = limit
         self._lock = threading.Lock()
         self._running: set[Preparer] = set()
+        self.start_seconds = 0.0  # the longest that a process took until it could work
         self._stopping = False
         self._own = threading.local()
         # The threads live as long as this, and with them their processes: Linux ends a child that asked for it with
@@ -101,7 +103,9 @@ class Preparers:
                     raise NoProcess("the worker is stopping")
                 preparer = Preparer(self._cpu)
                 self._running.add(preparer)
+            began = time.monotonic()
             preparer.await_ready()
+            self.start_seconds = max(self.start_seconds, time.monotonic() - began)
             self._own.preparer = preparer
         return preparer
 

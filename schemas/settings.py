@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
@@ -44,6 +44,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Processes that prepare rows for each model of a worker (RDKit, sentences); 0: its own threads; "
         "unset: as many as the model thread has CPU threads.",
+    )
+    model_memory: ByteSize | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that the loaded models of one worker process may take together, such as 6GiB; unset: what "
+        "its device has. The least recently used one goes for another that does not fit.",
     )
     flower_auth: SecretStr | None = Field(
         default=None, description="user:password for Flower; unset: generated; 'off': no password."

@@ -39,6 +39,7 @@ class Worker:
     app: Celery
     keeper: LeaseKeeper
     runner: Runner
+    shelf: Shelf
     watchdog: Watchdog
     database: Database
 
@@ -46,14 +47,15 @@ class Worker:
 def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: Settings) -> Worker:
     """Put a worker together. Nothing is connected before Celery starts it."""
     database = Database(database_url, size=min(4, info.slots + 1))
-    shelf = Shelf(database, info.device, processes_beside(settings.prepare_processes))
+    processes = processes_beside(settings.prepare_processes)
+    shelf = Shelf(database, info.device, slots=info.slots, processes=processes, bound=settings.model_memory)
     runner = Runner(database, shelf)
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
     )
     app = make_app(broker_url, lambda message: runner.run(message, keeper))
     watchdog = Watchdog(shelf, runner, on_stuck=lambda: end_process(START_AGAIN))
-    worker = Worker(app, keeper, runner, watchdog, database)
+    worker = Worker(app, keeper, runner, shelf, watchdog, database)
     _connect_signals(worker, settings.drain_seconds)
     return worker
 
@@ -78,7 +80,7 @@ def make_app(broker_url: str, run: Callable[[BatchMessage], str]) -> Celery:
     def run_batch(**wire: Any) -> None:
         message = BatchMessage.from_wire(wire)
         try:
-            log.info("batch %d, fence %d: %s", message.batch, message.fence, run(message))
+            run(message)
         except DeviceLost:
             log.exception("the device is lost to this process")
             end_process(START_AGAIN)
@@ -122,6 +124,7 @@ def _connect_signals(worker: Worker, drain: float) -> None:
         last.start()
 
     def end_late() -> None:
+        worker.shelf.report()
         # With the lease given back, what still hangs here is not taken for a crash.
         closing = threading.Thread(target=worker.keeper.stop, daemon=True)
         closing.start()
@@ -129,6 +132,7 @@ def _connect_signals(worker: Worker, drain: float) -> None:
         end_process(0)
 
     def stop(**_: Any) -> None:
+        worker.shelf.report()
         worker.keeper.stop()
         worker.database.close()
 

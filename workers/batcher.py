@@ -64,6 +64,7 @@ class Batcher:
         self._waiting = WaitingRows()
         self._by_key: dict[int, Ticket] = {}  # of the rows that wait
         self._open: set[Ticket] = set()
+        self._at_work = False  # whether the model thread has rows in hand
         self._ended: Stopped | None = None
         self._stats = BatcherStats()
         self._traced: set[tuple[str, int]] = set()  # where faults came from that are in the log already
@@ -122,6 +123,12 @@ class Batcher:
             return replace(self._stats, waiting_rows=self._waiting.count, ceiling=self._ceiling.tokens)
 
     @property
+    def idle(self) -> bool:
+        """Whether there are no rows, neither waiting nor on the device, where some may be that nobody waits for."""
+        with self._changed:
+            return not self._waiting.count and not self._at_work
+
+    @property
     def ended(self) -> Stopped | None:
         """Why the batcher takes no more rows, or None while it does."""
         return self._ended
@@ -146,6 +153,7 @@ class Batcher:
     def _next(self) -> list[TicketRow]:
         """Wait for the next micro-batch; none once stopped, when nothing that has begun is left."""
         with self._changed:
+            self._at_work = False
             while True:
                 limits = replace(self._limits, token_budget=min(self._ceiling.tokens, self._cost.budget))
                 if self._ended is not None:
@@ -162,6 +170,7 @@ class Batcher:
 
     def _begin(self, keys: Sequence[int], now: float) -> list[TicketRow]:
         self._began = now
+        self._at_work = True
         rows = []
         queued = self._stats.queued_seconds
         for key in keys:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import add, sub
+from typing import Any
 
 from schemas.errors import RowError
 from workers.tickets import TicketRow
+
+MOMENTARY = ("waiting_rows", "ceiling", "running_since")
+"""What holds at a moment only, and does not add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,15 @@ class BatcherStats:
 
     def since(self, earlier: BatcherStats) -> BatcherStats:
         """What was done after an earlier snapshot; what holds at a moment only stays as it is in this one."""
-        momentary = ("waiting_rows", "ceiling", "running_since")
-        names = [field.name for field in fields(self) if field.name not in momentary]
-        return replace(self, **{name: getattr(self, name) - getattr(earlier, name) for name in names})
+        return self._with(earlier, sub)
+
+    def plus(self, earlier: BatcherStats) -> BatcherStats:
+        """What was done in all with another batcher before; what holds at a moment only stays as it is in this one."""
+        return self._with(earlier, add)
+
+    def _with(self, earlier: BatcherStats, combined: Callable[[Any, Any], Any]) -> BatcherStats:
+        names = [field.name for field in fields(self) if field.name not in MOMENTARY]
+        return replace(self, **{name: combined(getattr(self, name), getattr(earlier, name)) for name in names})
 
     def line(self, seconds: float) -> str:
         """The numbers as one line for a log, of work that was done within so many seconds."""

@@ -64,6 +64,7 @@ class Preparers:
         self._numbers = count()
         self._running: set[Preparer] = set()
         self._closed = self._ending = False
+        self.start_seconds = 0.0  # the longest that a process took until it could work
         # The threads live as long as this, and with them their processes: Linux ends a child that asked for it with
         # the thread that started it, not with the process.
         self._threads = [
@@ -141,11 +142,13 @@ class Preparers:
                 raise NoProcess("the worker is stopping")
             preparer = Preparer(self._cpu)
             self._running.add(preparer)
+        began = time.monotonic()
         try:
             preparer.await_ready()
         except NoProcess:
             self._lose(preparer)
             raise
+        self.start_seconds = max(self.start_seconds, time.monotonic() - began)
         return preparer
 
     def _lose(self, preparer: Preparer) -> bool:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from schemas.database import Database
 from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
@@ -18,7 +18,9 @@ from schemas.outcomes import Outcome
 from workers.batcher import DeviceLost, Stopped
 from workers.engines.contract import Prepared
 from workers.lease import LeaseKeeper
-from workers.shelf import LoadedModel, Shelf
+from workers.loading import LoadedModel
+from workers.shelf import Shelf
+from workers.spans import Spans, Step
 from workers.tickets import Ticket
 
 log = logging.getLogger(__name__)
@@ -46,20 +48,26 @@ class Runner:
         """
         if self._stopping.is_set():
             return "left"  # unclaimed: the dispatcher sends it to another worker
+        spans = Spans()
         try:
-            batch = self._claim(message, lease.id)
-            verdict = "refused" if batch is None else self._carry_out(batch)
+            with spans.measure(Step.CLAIM):
+                batch = self._claim(message, lease.id)
+            verdict = "refused" if batch is None else self._carry_out(batch, spans)
         except DeviceLost:
             raise
         except BaseException as fault:
             # Whatever this was, the batch may be ours still, and nobody else can take it while this process lives.
             raise DeviceLost(f"batch {message.batch}: {type(fault).__name__}: {fault}") from fault
+        log.info("batch %d, fence %d: %s (%s)", message.batch, message.fence, verdict, spans)
+        if batch is not None:
+            self._shelf.count(batch.model, spans)
         return verdict
 
-    def _carry_out(self, batch: ClaimedBatch) -> str:
+    def _carry_out(self, batch: ClaimedBatch, spans: Spans) -> str:
         try:
-            outcomes = self._compute(batch)
-            verdict = self._record(lambda: self._complete(batch, outcomes))
+            outcomes = self._compute(batch, spans)
+            with spans.measure(Step.COMPLETE):
+                verdict = self._record(lambda: self._complete(batch, outcomes))
         except (ModelUnavailable, UsageError) as fault:  # would fail every row alike: mend it, then resume
             reason = str(fault)
             verdict = self._record(lambda: self._pause(batch, reason))
@@ -95,21 +103,26 @@ class Runner:
         self._stopping.set()
         self._shelf.stop(drain)
 
-    def _compute(self, batch: ClaimedBatch) -> list[Outcome]:
-        model = self._shelf.get(batch.model)
-        due = model.workshop.due(batch.due)
-        with self._deadline(model, batch) as deadline:
-            units, failed = model.workshop.prepare(batch.items, batch.parameters, batch.samples, due)
-            ticket = self._submit(model, units, batch)
-        try:
-            computed = ticket.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            ticket.cancel()
-            raise
-        finally:
-            with self._lock:
-                self._waiting.pop(ticket, None)
-        return [*failed, *model.workshop.finish(computed, due)]
+    def _compute(self, batch: ClaimedBatch, spans: Spans) -> list[Outcome]:
+        with ExitStack() as held:
+            with spans.measure(Step.MODEL):
+                model = held.enter_context(self._shelf.use(batch.model))
+            due = model.workshop.due(batch.due)
+            with self._deadline(model, batch) as deadline:
+                with spans.measure(Step.PREPARE):
+                    units, failed = model.workshop.prepare(batch.items, batch.parameters, batch.samples, due)
+                ticket = self._submit(model, units, batch)
+            try:
+                with spans.measure(Step.COMPUTE):
+                    computed = ticket.result(max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                ticket.cancel()
+                raise
+            finally:
+                with self._lock:
+                    self._waiting.pop(ticket, None)
+            with spans.measure(Step.FINISH):
+                return [*failed, *model.workshop.finish(computed, due)]
 
     @contextmanager
     def _deadline(self, model: LoadedModel, batch: ClaimedBatch) -> Iterator[float]:

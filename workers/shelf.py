@@ -1,167 +1,108 @@
-"""The models that this process has loaded: one engine and one batcher each, on one device that they share."""
+"""The models that this process has loaded: one engine and one batcher each, on one device that they share.
+
+Each is loaded for the first batch that needs it and put away when another one needs its memory. What is decided in
+`workers.residence` is carried out here, by the thread of the batch that has waited longest.
+"""
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from schemas import costs
+from pydantic import ByteSize
+
 from schemas.database import Database
-from schemas.errors import ModelUnavailable, ServerUnavailable
-from schemas.outcomes import Outcome
+from schemas.errors import ModelUnavailable
 from schemas.registry import ModelEntry
-from workers.batcher import Batcher, Stopped
-from workers.cost import CostModel
-from workers.devices import device_type
-from workers.engines.contract import ContinuousEngine, Decoding, Engine, Prepared
-from workers.engines.load import load_engine
-from workers.workshop import Workshop
+from workers.batcher import Stopped
+from workers.loading import LoadedModel, ModelLoader, RanOut
+from workers.place import Place
+from workers.residence import Load, PutAway, Refuse, Wait, decide
+from workers.room import Memory, Room, give_back
+from workers.spans import Span, Spans, Step
+from workers.tally import ModelCounts
 
 log = logging.getLogger(__name__)
 
-REMEMBER = 60.0  # seconds between two writings of what was learnt: a worker that is killed loses no more
-
-
-class OnDevice:
-    """An engine that waits its turn: the models of one process compute one at a time on its one device.
-
-    `since` is when the present call into the device began (`time.monotonic`), None between calls.
-    """
-
-    def __init__(self, engine: Engine, device: threading.Lock) -> None:
-        self.entry = engine.entry
-        self.cpu = engine.cpu
-        self.since: float | None = None
-        self._engine = engine
-        self._device = device
-
-    def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
-        """As the engine does, alone on the device."""
-        with self.turn():
-            return self._engine.run(rows)
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """One call into the device."""
-        with self._device:
-            self.since = time.monotonic()
-            try:
-                yield
-            finally:
-                self.since = None
-
-
-class ContinuousOnDevice(OnDevice):
-    """A continuous engine that waits its turn, for each step anew."""
-
-    _engine: ContinuousEngine
-
-    def decode(self) -> Decoding:
-        """As the engine does."""
-        return _DecodingOnDevice(self._engine.decode(), self)
-
-
-class _DecodingOnDevice:
-    def __init__(self, decoding: Decoding, device: OnDevice) -> None:
-        self._decoding = decoding
-        self._device = device
-
-    def admit(self, rows: Sequence[Prepared]) -> None:
-        with self._device.turn():
-            self._decoding.admit(rows)
-
-    def step(self) -> Sequence[tuple[Prepared, Outcome]]:
-        with self._device.turn():
-            return self._decoding.step()
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model that is ready to work."""
-
-    engine: OnDevice
-    batcher: Batcher
-    cost: CostModel
-    workshop: Workshop
+REPORT = 60.0  # seconds between two writings of what was learnt and done: a worker that is killed loses no more
+LOOK = 1.0  # seconds until who waits looks again: others use the memory too
+SHORT_SHARE = 8
+SHORT_LEAST = 64 << 20
+"""After running out of memory, a load is tried again with an eighth more room than there was, or so many bytes."""
 
 
 class Shelf:
-    """Loads models on first use, as they were pinned when their job was submitted."""
+    """Loads models when they are used, as they were pinned when their job was submitted, and puts them away."""
 
-    def __init__(self, database: Database, device: str, processes: int = 0) -> None:
-        """`processes` is how many do the work of each model that needs no device; 0: the worker's own threads."""
+    def __init__(
+        self, database: Database, device: str, *, slots: int = 1, processes: int = 0, bound: int | None = None
+    ) -> None:
+        """`slots`: threads that use models; `processes`: how many do the work of each model that needs no device (0:
+        the threads); `bound`: bytes that all models may hold together, beside what the device has.
+        """
         self._database = database
-        self._processes = processes
         self._device = device
-        self._device_lock = threading.Lock()
-        self._lock = threading.Lock()  # one loading at a time
-        self._loaded: dict[int, LoadedModel] = {}
+        self._slots = slots
+        self._loader = ModelLoader(database, device, processes)
+        self._room = Room(device, bound)
+        self._changed = threading.Condition()  # guards everything below
+        self._places: dict[int, Place] = {}
+        self._queue: list[Place] = []  # for each thread that waits, what it waits for; who came first is served first
+        self._leaving: frozenset[int] = frozenset()  # loaded models that no batch may begin with
+        self._moving = False  # whether a model is being loaded or put away: one at a time
         self._stopped = False
-        self._remembered = time.monotonic()
+        self._reported = time.monotonic()
 
-    def get(self, model: int) -> LoadedModel:
-        """The model with that id in the table of models.
+    @contextmanager
+    def use(self, model: int) -> Iterator[LoadedModel]:
+        """The model with that id in the table of models, which stays loaded within the block; waits until it is.
 
         Raises:
             ModelUnavailable: it cannot be loaded here, whatever the cause.
             Stopped: the worker is stopping.
             ServerUnavailable: PostgreSQL is away.
         """
-        with self._lock:
-            if model not in self._loaded:
-                self._loaded[model] = self._load(model)
-            due = time.monotonic() - self._remembered > REMEMBER
-            if due:
-                self._remembered = time.monotonic()
-        if due:
-            self.remember_costs()
-        return self._loaded[model]
-
-    def _load(self, model: int) -> LoadedModel:
-        with self._database.transaction() as connection:
-            row = connection.execute("SELECT name, entry FROM models WHERE id = %s", (model,)).fetchone()
-        assert row is not None  # noqa: S101 - a batch's job points to it
-        log.info("loading %s on %s", row["name"], self._device)
+        place = self._place(model)
+        loaded = self._take(place)
         try:
-            engine = load_engine(ModelEntry.model_validate(row["entry"]), self._device)
-        except ModelUnavailable:
-            raise
-        except Exception as fault:  # no row is to blame for it, and the next row would fare no better
-            log.exception("%s cannot be loaded", row["name"])
-            why = (str(fault).strip().splitlines() or [""])[0]
-            raise ModelUnavailable(
-                f"model '{row['name']}' cannot be loaded on {self._device}: {type(fault).__name__}: {why}"
-            ) from fault
-        if self._stopped:
-            raise Stopped("the worker is stopping")
-        waiting = ContinuousOnDevice if isinstance(engine, ContinuousEngine) else OnDevice
-        on_device = waiting(engine, self._device_lock)
-        kind = device_type(self._device)
-        cost = CostModel(engine.entry.limits.token_budget, learnt=costs.recall(self._database, model, kind))
-        batcher = Batcher(on_device, cost)
-        batcher.start()
-        workshop = Workshop(engine.cpu, self._processes, engine.entry.limits.row_seconds)
-        _spare_collector()
-        return LoadedModel(on_device, batcher, cost, workshop)
+            yield loaded
+        finally:
+            with self._changed:
+                place.users -= 1
+                place.last_used = time.monotonic()
+                self._changed.notify_all()
+
+    def count(self, model: int, spans: Iterable[Span]) -> None:
+        """Count a batch's steps to its model, and from time to time log what was done and keep what was learnt."""
+        with self._changed:
+            place = self._places.get(model)
+            seconds = time.monotonic() - self._reported
+            due = seconds > REPORT
+            if due:
+                self._reported = time.monotonic()
+        if place is not None:
+            place.tally.add(spans)
+        if due:
+            self._report(seconds)
+            self._remember_costs()
+
+    def counts(self) -> list[ModelCounts]:
+        """What each model has done so far, also those that are not loaded at present."""
+        with self._changed:
+            return [place.counts() for place in self._places.values()]
 
     def loaded(self) -> list[LoadedModel]:
-        """The models loaded so far."""
-        return list(self._loaded.values())
-
-    def remember_costs(self) -> None:
-        """Keep what the models' micro-batches were found to cost. Nothing is lost that would not be learnt again."""
-        for number, model in list(self._loaded.items()):
-            with suppress(ServerUnavailable):
-                costs.remember(self._database, number, device_type(self._device), model.cost.state())
+        """The models that are loaded."""
+        return [place.model for place in list(self._places.values()) if place.model is not None]
 
     def stop(self, drain: float) -> None:
         """Stop all batchers, giving what has begun `drain` seconds in all; no other model is loaded from now on."""
-        self._stopped = True
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
         stopping = [threading.Thread(target=model.batcher.stop, args=(drain,), daemon=True) for model in self.loaded()]
         for thread in stopping:
             thread.start()
@@ -169,14 +110,153 @@ class Shelf:
             thread.join(drain + 1.0)
         for model in self.loaded():
             model.workshop.stop()
-        self.remember_costs()
+        self._remember_costs()
+
+    def report(self) -> None:
+        """Log all that each model has done."""
+        now = time.monotonic()
+        with self._changed:
+            done = [(place.counts(), now - place.since) for place in self._places.values()]
+        for counts, seconds in done:
+            if not counts.idle:
+                log.info("in all %s", counts.line(seconds))
+
+    def _place(self, model: int) -> Place:
+        if model not in self._places:
+            with self._database.transaction() as connection:
+                row = connection.execute("SELECT entry FROM models WHERE id = %s", (model,)).fetchone()
+            assert row is not None  # noqa: S101 - a batch's job points to it
+            place = Place(model, ModelEntry.model_validate(row["entry"]))
+            with self._changed:
+                self._places.setdefault(model, place)
+        return self._places[model]
+
+    def _take(self, place: Place) -> LoadedModel:
+        """Wait in line for the model, and count one more user of it."""
+        with self._changed:
+            self._queue.append(place)
+        try:
+            while True:
+                step = self._await_turn(place)
+                if isinstance(step, LoadedModel):
+                    return step
+                self._carry_out(step, place)
+        finally:
+            with self._changed:
+                self._queue.remove(place)
+                self._changed.notify_all()
+
+    def _await_turn(self, place: Place) -> LoadedModel | Load | PutAway:
+        """Wait until the model is there, or until it is for this thread to do something about it."""
+        with self._changed:
+            while True:
+                if self._stopped:
+                    raise Stopped("the worker is stopping")
+                if place.model is not None and place.number not in self._leaving:
+                    place.users += 1
+                    return place.model
+                if self._moving or self._queue[0] is not place:
+                    self._changed.wait()
+                    continue
+                self._leaving = frozenset()
+                step = self._decide(place)
+                if not isinstance(step, Wait):
+                    self._moving = True
+                    self._leaving = frozenset(step.models if isinstance(step, PutAway) else ())
+                    return step
+                self._leaving = step.leaving  # until it is decided anew: several threads may wait here
+                self._changed.wait(LOOK if step.until is None else max(0.0, min(LOOK, step.until - time.monotonic())))
+
+    def _decide(self, place: Place) -> Load | PutAway | Wait:
+        residents = [found for other in self._places.values() if (found := other.resident())]
+        memory = self._memory(reserve=bool(residents))
+        # What was learnt by loading is no measure of what cannot be done: other models were at work meanwhile.
+        need = max(place.size, place.short) if residents else place.weights
+        all_wait = len(self._queue) >= self._slots
+        step = decide(need, memory.free, residents, time.monotonic(), all_wait=all_wait)
+        if isinstance(step, Refuse) or place.weights > memory.total:
+            most = memory.free if isinstance(step, Refuse) else memory.total
+            raise ModelUnavailable(
+                f"model '{place.entry.name}' needs {_told(place.weights)} for its weights, and {self._device} has "
+                f"{_told(most)} for models: free memory there, raise SCIQUEUE_MODEL_MEMORY if it is set, or run this "
+                "model where there is more"
+            )
+        return step
+
+    def _memory(self, *, reserve: bool) -> Memory:
+        held = sum(place.size for place in self._places.values() if place.model is not None)
+        return self._room.memory(held, reserve=reserve)
+
+    def _carry_out(self, step: Load | PutAway, place: Place) -> None:
+        try:
+            if isinstance(step, Load):
+                self._load(place)
+            else:
+                for number in step.models:
+                    self._put_away(self._places[number], place)
+        finally:
+            with self._changed:
+                self._moving = False
+                self._leaving = frozenset()
+                self._changed.notify_all()
+
+    def _load(self, place: Place) -> None:
+        """Load a model, or find out that it takes more memory than there is beside others."""
+        before = self._room.held()
+        spans = Spans()
+        ran_out = False
+        try:
+            with spans.measure(Step.LOAD):
+                model = self._loader.load(place.number, place.entry)
+        except RanOut as fault:
+            if not self.loaded():
+                raise
+            log.warning("%s; it is tried again beside fewer models", fault)
+            ran_out = True
+        finally:
+            place.tally.add(spans)
+        if ran_out:  # the exception is gone, and with it what it held
+            give_back()
+            room = self._memory(reserve=True).free
+            place.short = room + max(room // SHORT_SHARE, SHORT_LEAST)
+            return
+        after = self._room.held()
+        with self._changed:
+            if self._stopped:
+                raise Stopped("the worker is stopping")
+            model.batcher.start()
+            place.model = model
+            place.load_seconds = sum(span.seconds or 0.0 for span in spans)
+            place.loaded_at = place.last_used = time.monotonic()
+            place.short = 0
+            place.grown = 0 if before is None or after is None else after - before
+        log.info("loaded %s in %.1f s: %s", place.entry.name, place.load_seconds, _told(place.size))
+
+    def _put_away(self, place: Place, wanted: Place) -> None:
+        """Give back what a model holds. Nobody uses it, and no batch can begin with it."""
+        if place.model is not None:
+            self._loader.unload(place.number, place.model)
+        with self._changed:
+            place.end()
+            idle = time.monotonic() - place.last_used
+        give_back()
+        log.info("put away %s, idle for %.1f s, for %s", place.entry.name, idle, wanted.entry.name)
+
+    def _report(self, seconds: float) -> None:
+        """Log what each model has done in so many seconds."""
+        for place in list(self._places.values()):
+            with self._changed:
+                counts, before = place.counts(), place.reported
+                place.reported = counts
+            done = counts.since(before)
+            if not done.idle:
+                log.info("%s", done.line(seconds))
+
+    def _remember_costs(self) -> None:
+        for place in list(self._places.values()):
+            if (model := place.model) is not None:
+                self._loader.remember(place.number, model)
 
 
-def _spare_collector() -> None:
-    """Keep Python's cycle collector from going through all that was loaded, again and again, while rows pass by.
-
-    It starts by the number of new objects, of which each row has a dozen, and they are nearly never in cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 100)
+def _told(size: int) -> str:
+    return ByteSize(size).human_readable()

@@ -19,7 +19,7 @@ HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 
 def locate(weights: Weights) -> Path:
-    """The folder (or the single file, for a `path` that names one) which holds a model's files.
+    """The folder (or the single file, for a `path` that names one) which holds a model's files, all of them compared.
 
     A package's `folder` counts from where the distribution is installed, so it begins with an import name; the
     files named in `sha256` count from that folder and are all compared. A package needs `version` and `sha256`, a
@@ -28,19 +28,28 @@ def locate(weights: Weights) -> Path:
     Raises:
         ModelUnavailable: nothing is named, or it is missing, not the pinned version, or changed.
     """
-    if weights.package is not None:
-        folder = _installed(weights.package, weights)
-    elif weights.path is not None:
-        folder = weights.path.expanduser()
-        if not folder.exists():
-            raise ModelUnavailable(f"the model's weights {folder} do not exist; correct `path` in the registry")
-    elif weights.hub is not None:
-        folder = _downloaded(weights.hub, weights.revision)
-    else:
-        raise ModelUnavailable("the model has no weights; give it a path, a package or a hub repository")
+    folder = find(weights)
     for name, expected in weights.sha256.items():
         _compare(folder / name, expected)
     return folder
+
+
+def find(weights: Weights) -> Path:
+    """As `locate`, without comparing: for who does not read what the files hold.
+
+    Raises:
+        ModelUnavailable: nothing is named, or it is missing, or not the pinned version.
+    """
+    if weights.package is not None:
+        return _installed(weights.package, weights)
+    if weights.path is not None:
+        folder = weights.path.expanduser()
+        if not folder.exists():
+            raise ModelUnavailable(f"the model's weights {folder} do not exist; correct `path` in the registry")
+        return folder
+    if weights.hub is not None:
+        return _downloaded(weights.hub, weights.revision)
+    raise ModelUnavailable("the model has no weights; give it a path, a package or a hub repository")
 
 
 def _installed(package: str, weights: Weights) -> Path:

@@ -82,6 +82,11 @@ class Workshop:
 
         return self._do(_finish, outcomes, (), failed, due)
 
+    @property
+    def start_seconds(self) -> float:
+        """What its processes took to start; 0 before they have, or where there are none."""
+        return 0.0 if self._preparers is None else self._preparers.start_seconds
+
     def stop(self) -> None:
         """Take no more rows, give what is under way a moment, and end the processes."""
         if self._preparers is not None:

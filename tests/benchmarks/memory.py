@@ -38,7 +38,7 @@ task = "summarize"
 engine = "seq2seq"
 weights = {{ path = "{t5}" }}
 parameters = {{ max_new_tokens = 40 }}
-limits = {{ batch_rows = 16, batch_size = 400000, token_budget = 8192, max_rows = 32, max_tokens = 512, row_seconds = 60 }}
+limits = {{ batch_rows = 16, batch_size = 400000, token_budget = 8192, max_rows = 32, max_tokens = 512 }}
 """
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +21,10 @@ from schemas.registry import load_registry
 from schemas.states import JobState
 from workers.batcher import DeviceLost
 from workers.lease import LeaseKeeper
+from workers.loading import LoadedModel
 from workers.runner import Runner
 from workers.shelf import Shelf
+from workers.spans import Step
 
 
 @pytest.fixture
@@ -46,6 +50,11 @@ def _dispatched(database: Database, source: list[Any], task: Task = Task.PREDICT
     with database.transaction() as connection:
         waiting = [batch.batch for batch in dispatches.waiting(connection, Lane(task, None), 1)]
     return dispatches.dispatch(database, waiting, {})[0].message
+
+
+def _loaded(shelf: Shelf) -> LoadedModel:
+    with shelf.use(1) as model:
+        return model
 
 
 def test_every_row_of_a_batch_has_its_outcome_rejected_ones_too(
@@ -101,7 +110,8 @@ def test_a_dead_model_thread_ends_the_process_rather_than_hand_back_for_ever(
     database: Database, shelf: Shelf, keeper: LeaseKeeper
 ) -> None:
     message = _dispatched(database, ["CCO"])
-    shelf.get(1).batcher.stop(0.0)
+    with shelf.use(1) as model:
+        model.batcher.stop(0.0)
     with pytest.raises(DeviceLost):
         Runner(database, shelf).run(message, keeper)
 
@@ -118,13 +128,14 @@ def test_results_of_a_batch_that_was_taken_away_are_dropped(
 ) -> None:
     message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=0.5)
     runner = Runner(database, shelf)
-    real_prepare = shelf.get(1).engine.cpu.prepare
+    cpu = _loaded(shelf).engine.cpu
+    real_prepare = cpu.prepare
 
     def cancelled_meanwhile(item: Any, parameters: Any) -> Any:
         jobs.cancel(database, 1)
         return real_prepare(item, parameters)
 
-    shelf.get(1).engine.cpu.prepare = cancelled_meanwhile  # type: ignore[method-assign]
+    cpu.prepare = cancelled_meanwhile  # type: ignore[method-assign]
     assert runner.run(message, keeper) == "too late"
     assert progress.of_job(database, 1).done == 0
 
@@ -133,7 +144,7 @@ def test_an_outcome_that_cannot_be_stored_gives_the_batch_up_rather_than_hold_it
     database: Database, shelf: Shelf, keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = _dispatched(database, ["CCO"])
-    engine = shelf.get(1).engine
+    engine = _loaded(shelf).engine
     monkeypatch.setattr(engine, "run", lambda rows: [Summary(row.row, "no prediction", (), 1.0, 1) for row in rows])
     assert Runner(database, shelf).run(message, keeper) == "gave up"
     with database.transaction() as connection:
@@ -152,13 +163,46 @@ def test_what_micro_batches_cost_is_known_to_the_next_worker(
     runner = Runner(database, shelf)
     # Of each size the first is no measure.
     assert runner.run(_dispatched(database, ["CCO"] * 50, ns_per_token=1000.0), keeper) == "done"
-    cost = shelf.get(1).cost
+    cost = _loaded(shelf).cost
     for _ in range(6):
         cost.observe(150, 150, 0.5)
     runner.stop(1.0)
     again = Shelf(database, "cpu")
     try:
-        assert again.get(1).cost.seconds(150) == pytest.approx(cost.seconds(150))
+        assert _loaded(again).cost.seconds(150) == pytest.approx(cost.seconds(150))
         assert cost.seconds(150) == pytest.approx(0.5)
     finally:
         again.stop(0.0)
+
+
+def test_the_log_tells_each_batchs_steps_and_from_time_to_time_what_each_model_did(
+    database: Database,
+    shelf: Shelf,
+    keeper: LeaseKeeper,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("workers.shelf.REPORT", 0.0)
+    runner = Runner(database, shelf)
+    source = ["C" * n for n in range(1, 33)]
+    assert runner.run(_dispatched(database, source, poison="CCCC"), keeper) == "done"
+    assert runner.run(_dispatched(database, source), keeper) == "done"
+    shelf.report()
+    told = [record.getMessage() for record in caplog.records]
+    assert any(re.match(r"batch 1, fence 1: done \(claim \d+ ms, model .*, complete \d+ ms\)", line) for line in told)
+    lines = [line for line in told if "fake-predict: " in line and " rows in " in line]
+    assert [re.match(r"(in all )?fake-predict: (\d+) rows in", line)[2] for line in lines] == ["32", "32", "64"]
+    assert "1 failed" in lines[0] and "compute 1x" in lines[0] and "compute 2x" in lines[2]
+
+
+def test_a_batchs_steps_are_counted_with_the_exceptions_they_ended_by(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    message = _dispatched(database, ["CCO"], hang="CCO", hang_seconds=1.5)
+    assert Runner(database, shelf).run(message, keeper) == "gave up"
+    (counts,) = shelf.counts()
+    steps = {step: (totals.count, totals.faults) for step, totals in counts.steps.items()}
+    whole = dict.fromkeys((Step.CLAIM, Step.MODEL, Step.LOAD, Step.PREPARE), (1, 0))
+    assert steps == {**whole, Step.COMPUTE: (1, 1)}
+    assert 0.9 < counts.steps[Step.COMPUTE].seconds < 1.5  # a second is allowed

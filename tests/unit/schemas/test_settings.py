@@ -35,6 +35,13 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.database_url.get_secret_value() == "postgresql://u:hush@h/d"
 
 
+def test_memory_is_given_in_the_units_that_people_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().model_memory is None
+    for given, size in (("6GiB", 6 << 30), ("500MB", 500_000_000), ("1048576", 1 << 20)):
+        monkeypatch.setenv("SCIQUEUE_MODEL_MEMORY", given)
+        assert load_settings().model_memory == size
+
+
 def test_passwords_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCIQUEUE_DATABASE_URL", "postgresql://u:hush@h/d")
     monkeypatch.setenv("SCIQUEUE_BROKER_URL", "redis://:hush@h/0")
@@ -51,6 +58,8 @@ def test_passwords_are_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SCIQUEUE_LEASE_SECONDS", "-1"),
         ("SCIQUEUE_TORCH_THREADS", "0"),
         ("SCIQUEUE_DRAIN_SECONDS", "soon"),
+        ("SCIQUEUE_MODEL_MEMORY", "much"),
+        ("SCIQUEUE_MODEL_MEMORY", "0"),
     ],
 )
 def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import SecretStr
 
 from producer import results
+from producer.generating import Generated, Round, generate
+from producer.novelty import known_molecules
+from producer.readers.iterables import records_from
 from producer.readers.options import ReadOptions
 from producer.submission import Source, submit
 from schemas.database import Database
 from schemas.endpoints import open_database
 from schemas.errors import Conflict, UsageError
-from schemas.items import Task
+from schemas.items import ContentKind, Task
 from schemas.ledger import jobs, progress
 from schemas.ledger.corpora import Corpus
 from schemas.ledger.progress import JobProgress
@@ -55,6 +58,7 @@ class Client:
         if database_url is not None:
             settings = settings.model_copy(update={"database_url": SecretStr(database_url)})
         self._registry = load_registry(settings.models_file)
+        self._known_folder = settings.known_dir
         self._database = open_database(settings)
 
     def __enter__(self) -> Client:
@@ -114,6 +118,44 @@ class Client:
             on_progress=on_progress,
         )
         return Job(self._database, submission.job)
+
+    def generate(
+        self,
+        target: int,
+        *,
+        budget: int | None = None,
+        novel_to: str | Path | Iterable[str] | None = None,
+        model: str | None = None,
+        prompts: Iterable[Any] = (),
+        priority: Priority | str = Priority.NORMAL,
+        on_round: Round | None = None,
+        **parameters: Any,
+    ) -> Harvest:
+        """Generate until `target` samples are valid, unique and novel molecules, or `budget` samples are drawn.
+
+        >>> harvest = client.generate(10_000, budget=30_000, novel_to="train.smi", temperature=1.1)
+        >>> harvest.shortfall                           # why there are fewer, or None
+        >>> table = harvest.frame()
+
+        Returns when it is done; ended before, the same call goes on where it was. Prompts are SMILES texts that the
+        samples begin with, in turn. The rest as `producer.generating.generate`.
+
+        Raises: as `producer.generating.generate`, and as `producer.novelty.known_molecules`.
+        """
+        known = None if novel_to is None else known_molecules(novel_to, self._known_folder)
+        generated = generate(
+            self._database,
+            self._registry,
+            target=target,
+            budget=budget,
+            known=known,
+            model=model,
+            parameters=parameters,
+            prompts=list(records_from(prompts, ContentKind.PROMPT)),
+            priority=_member(Priority, priority, "priority"),
+            on_round=on_round,
+        )
+        return Harvest(self._database, generated)
 
     def job(self, number: int) -> Job:
         """The job of that number.
@@ -212,6 +254,40 @@ class Job:
             Conflict: the job is not done.
         """
         return jobs.retry(self._database, self.id, codes)
+
+
+class Harvest:
+    """What `Client.generate` brought: the molecules that count, and how many samples they took."""
+
+    def __init__(self, database: Database, generated: Generated) -> None:
+        self._database = database
+        self._generated = generated
+        self.job = Job(database, generated.job)
+
+    def __repr__(self) -> str:
+        return f"Harvest({len(self)} of {self._generated.found.target} from job {self.job.id})"
+
+    def __len__(self) -> int:
+        return len(self._generated.found.kept)
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why there are fewer molecules than the target, in one line; None where there are as many."""
+        return self._generated.shortfall
+
+    def report(self) -> dict[str, Any]:
+        """Validity, uniqueness, novelty and what was kept, each with numerator and denominator."""
+        return self._generated.to_json()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The molecules, in the order in which they were first drawn; keys as `producer.results.rows`."""
+        return self._generated.rows(self._database)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas data frame, all of it held in memory."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows()), columns=results.columns(self._database, self.job.id))
 
 
 def _rows_of(source: Any) -> Source | None:

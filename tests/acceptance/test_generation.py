@@ -1,4 +1,4 @@
-"""Generation with a checkpoint of the lab's own, named in a registry file of its own: of so many rows, or to a target."""
+"""Generation with a checkpoint of the lab's own, named in its own registry: of so many rows, or to a target."""
 
 from __future__ import annotations
 

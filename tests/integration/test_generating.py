@@ -224,7 +224,7 @@ def test_prompts_take_turns_and_make_a_stream_of_their_own(client: Client) -> No
     by_row = {row["row"]: (row["prompt"], row["custom_id"]) for row in prompted.rows()}
     turns = [("N", None), ("", None), ("O", "third")]
     assert all(given == turns[row % 3] for row, given in by_row.items())
-    assert {given for given in by_row.values()} == set(turns)
+    assert set(by_row.values()) == set(turns)
     assert client.generate(12, model=MODEL, prompts=["N", "", ("third", "O")]).job.id == prompted.job.id
 
 

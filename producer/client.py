@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import SecretStr
 
 from producer import results
-from producer.generating import Generated, Round, generate
-from producer.novelty import known_molecules
 from producer.readers.iterables import records_from
 from producer.readers.options import ReadOptions
 from producer.submission import Source, submit
@@ -30,6 +28,8 @@ from schemas.states import JobState, Priority
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from producer.generating import Generated, Round
 
 _DEFAULTS = ReadOptions()
 
@@ -130,20 +130,25 @@ class Client:
         priority: Priority | str = Priority.NORMAL,
         on_round: Round | None = None,
         **parameters: Any,
-    ) -> Harvest:
+    ) -> Generated:
         """Generate until `target` samples are valid, unique and novel molecules, or `budget` samples are drawn.
 
-        >>> harvest = client.generate(10_000, budget=30_000, novel_to="train.smi", temperature=1.1)
-        >>> harvest.shortfall                           # why there are fewer, or None
-        >>> table = harvest.frame()
+        >>> found = client.generate(10_000, budget=30_000, novel_to="train.smi", temperature=1.1)
+        >>> found.shortfall                             # why there are fewer, or None
+        >>> found.report()["Valid"]                     # {'share': …, 'count': …, 'of': …, 'of_what': 'samples'}
+        >>> table = found.frame()
 
         Returns when it is done; ended before, the same call goes on where it was. Prompts are SMILES texts that the
         samples begin with, in turn. The rest as `producer.generating.generate`.
 
         Raises: as `producer.generating.generate`, and as `producer.novelty.known_molecules`.
         """
+        # numpy, which no other call needs.
+        from producer.generating import generate
+        from producer.novelty import known_molecules
+
         known = None if novel_to is None else known_molecules(novel_to, self._known_folder)
-        generated = generate(
+        return generate(
             self._database,
             self._registry,
             target=target,
@@ -155,7 +160,6 @@ class Client:
             priority=_member(Priority, priority, "priority"),
             on_round=on_round,
         )
-        return Harvest(self._database, generated)
 
     def job(self, number: int) -> Job:
         """The job of that number.
@@ -254,40 +258,6 @@ class Job:
             Conflict: the job is not done.
         """
         return jobs.retry(self._database, self.id, codes)
-
-
-class Harvest:
-    """What `Client.generate` brought: the molecules that count, and how many samples they took."""
-
-    def __init__(self, database: Database, generated: Generated) -> None:
-        self._database = database
-        self._generated = generated
-        self.job = Job(database, generated.job)
-
-    def __repr__(self) -> str:
-        return f"Harvest({len(self)} of {self._generated.found.target} from job {self.job.id})"
-
-    def __len__(self) -> int:
-        return len(self._generated.found.kept)
-
-    @property
-    def shortfall(self) -> str | None:
-        """Why there are fewer molecules than the target, in one line; None where there are as many."""
-        return self._generated.shortfall
-
-    def report(self) -> dict[str, Any]:
-        """Validity, uniqueness, novelty and what was kept, each with numerator and denominator."""
-        return self._generated.to_json()
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The molecules, in the order in which they were first drawn; keys as `producer.results.rows`."""
-        return self._generated.rows(self._database)
-
-    def frame(self) -> pd.DataFrame:
-        """The rows as a pandas data frame, all of it held in memory."""
-        import pandas as pd
-
-        return pd.DataFrame(list(self.rows()), columns=results.columns(self._database, self.job.id))
 
 
 def _rows_of(source: Any) -> Source | None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import cycle, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from schemas.registry import Registry
 from schemas.revision import pin
 from schemas.states import JobState, Priority
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 BUDGET = 10  # samples a molecule of the target, where the user names no budget
 
 _PAGE = 50_000  # outcomes read at a time
@@ -48,16 +51,20 @@ Round = Callable[[Yield, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What a target has come to. `drawn` counts all samples of the stream, those past `found.end` too.
+    """What a target has come to: the molecules that count, and how many samples they took.
 
-    `failures` counts the failed rows by reason, over the whole stream.
+    `drawn` counts all samples of the stream, those past `found.end` too; `failures` its failed rows by reason.
     """
 
     job: int
     budget: int
     drawn: int
     found: Yield
-    failures: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int]
+    database: Database = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.found.kept)
 
     @property
     def shortfall(self) -> str | None:
@@ -71,19 +78,25 @@ class Generated:
             spent = f"every one of {self.found.end:,} samples failed"
         return f"{len(self.found.kept):,} of {self.found.target:,}: {spent}; {lost}" + (f" ({codes})" if codes else "")
 
-    def rows(self, database: Database) -> Iterator[dict[str, Any]]:
-        """The molecules that count, in the order of their rows; keys as `producer.results.rows`."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The molecules that count, in the order in which they were first drawn; keys as `producer.results.rows`."""
         kept = iter(self.found.kept.tolist())
         wanted = next(kept, None)
-        for row, values in enumerate(results.rows(database, self.job)):
+        for row, values in enumerate(results.rows(self.database, self.job)):
             if wanted is None:
                 return
             if row == wanted:
                 yield values
                 wanted = next(kept, None)
 
-    def to_json(self) -> dict[str, Any]:
-        """The report, each share with its numerator and denominator. `rows` of the job are those that were counted."""
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas data frame, all of it held in memory."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self.rows()), columns=results.columns(self.database, self.job))
+
+    def report(self) -> dict[str, Any]:
+        """The counts, each share with numerator and denominator; `rows` is how many of the job's rows were counted."""
         found = self.found
         return {
             "job": self.job,
@@ -145,7 +158,7 @@ def generate(
     stream.seal(rows)
     with database.transaction() as connection:
         failures = progress.failures_by_code(connection, stream.job, Task.GENERATE) if found.failed else {}
-    return Generated(stream.job, budget, rows, found, failures)
+    return Generated(stream.job, budget, rows, found, failures, database)
 
 
 class _Stream:
@@ -176,12 +189,10 @@ class _Stream:
         if "samples" in merged:
             merged["samples"] = 1
         prompts = list(prompts) or [Record(Prompt())]
-        for prompt in prompts:
-            if isinstance(prompt.content, Rejected):
-                raise UsageError(f"prompt '{prompt.content.excerpt}': {prompt.content.message}")
+        given = [[_text_of(prompt), prompt.custom_id, prompt.columns] for prompt in prompts]
         pinned = pin(entry)
-        decides = [entry.name, pinned.revision, merged, [[str(p.content), p.custom_id, p.columns] for p in prompts]]
-        digits = sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
+        decides = json.dumps([entry.name, pinned.revision, merged, given], sort_keys=True)
+        digits = sha256(decides.encode()).hexdigest()[:8]
         corpus = corpora.ensure(database, f"target-{entry.name}-{digits}", ContentKind.PROMPT, "generation to a target")
         pinned_model = jobs.pin_model(database, pinned.entry, pinned.revision)
         job, _ = jobs.open_job(database, corpus.id, pinned_model, pinned.entry, merged, priority=priority)
@@ -255,6 +266,16 @@ class _Stream:
                 f"the corpus {self._corpus} of job {self.job} was deleted meanwhile; call again to begin anew"
             )
         return corpus
+
+
+def _text_of(prompt: Record) -> str:
+    match prompt.content:
+        case Prompt(smiles):
+            return smiles
+        case Rejected(_, message, excerpt):
+            raise UsageError(f"prompt '{excerpt}': {message}")
+        case other:
+            raise UsageError(f"a {type(other).__name__} is no prompt")
 
 
 def _unseen(standings: Sequence[Standing], notice: str | None) -> None:

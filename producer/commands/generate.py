@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,19 +13,19 @@ from rich.console import Console
 from producer import display, results
 from producer.commands.common import JOBS, AsJson, opened, parameters_of, print_json, registry
 from producer.display import Standing
-from producer.generating import BUDGET, Generated
-from producer.generating import generate as generate_to_target
-from producer.novelty import Known, known_molecules
 from producer.readers.iterables import records_from
 from producer.readers.open import read
 from producer.watching import View, view_on
-from producer.yields import Yield
 from schemas.command import examples
-from schemas.database import Database
 from schemas.errors import UsageError
 from schemas.items import ContentKind, Record, Task
 from schemas.settings import load_settings
 from schemas.states import Priority
+
+if TYPE_CHECKING:
+    from producer.generating import Generated
+    from producer.novelty import Known
+    from producer.yields import Yield
 
 SHORT = 9  # the exit code where the budget was spent before the target was reached; no fault has it
 
@@ -51,7 +51,7 @@ def generate(
     ],
     budget: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"At most so many samples; unset: {BUDGET} times the target."),
+        typer.Option(min=1, metavar="N", help="At most so many samples; unset: 10 times the target."),
     ] = None,
     novel_to: Annotated[
         str | None,
@@ -87,6 +87,9 @@ def generate(
     It fixes how the SMILES begins, not what the molecule must contain elsewhere, nor where it may grow.
     The exit code is 0 if the target is reached, 9 if the budget was spent before; what was found is written in both.
     """
+    # numpy takes a while to import, which no other command should wait for.
+    from producer.generating import generate as generate_to_target
+
     _check_output(output)
     known_models = registry()
     console = display.console(stderr=True)
@@ -108,12 +111,12 @@ def generate(
                     view=_as_a_whole(view),
                     on_round=_round_on(console),
                 )
-            written = None if output is None else _write(database, done, output)
+            written = None if output is None else _write(done, output)
     except KeyboardInterrupt:
         console.print("broken off; what was begun is computed, and the same command goes on from there")
         raise typer.Exit(130) from None
     if as_json:
-        print_json(done.to_json())
+        print_json(done.report())
     else:
         _tell(done, known, output, written)
     raise typer.Exit(0 if done.found.reached else SHORT)
@@ -129,6 +132,8 @@ def _prompts(given: Sequence[str], file: str | None) -> list[Record]:
 
 
 def _known(console: Console, source: str) -> Known:
+    from producer.novelty import known_molecules
+
     with console.status("reading known molecules") as status:
 
         def on_progress(rows: int) -> None:
@@ -170,15 +175,15 @@ def _check_output(output: Path | None) -> None:
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
 
 
-def _write(database: Database, done: Generated, output: Path) -> int:
+def _write(done: Generated, output: Path) -> int:
     from producer.export import format_of, replacing, write, write_smiles
     from producer.export_types import typed
 
     with replacing(output) as file:
         if output.suffix.lower() == _SMILES:
-            return write_smiles(done.rows(database), file, done.job)
-        columns = typed(results.columns(database, done.job), Task.GENERATE)
-        return write(lambda: done.rows(database), columns, file, format_of(output))
+            return write_smiles(done.rows(), file, done.job)
+        columns = typed(results.columns(done.database, done.job), Task.GENERATE)
+        return write(done.rows, columns, file, format_of(output))
 
 
 def _tell(done: Generated, known: Known | None, output: Path | None, written: int | None) -> None:

@@ -17,7 +17,8 @@ import pytest
 from command_line import refused, sciqueue
 from simulated_worker import work_off
 
-from producer.client import Client, Harvest
+from producer.client import Client
+from producer.generating import Generated
 from producer.yields import Yield
 from schemas.database import Database
 from schemas.errors import Conflict, NotFound, RowError, UsageError
@@ -86,8 +87,8 @@ def worker(database_url: str) -> Iterator[None]:
         yield
 
 
-def smiles_of(harvest: Harvest) -> list[str]:
-    return [row["smiles"] for row in harvest.rows()]
+def smiles_of(found: Generated) -> list[str]:
+    return [row["smiles"] for row in found.rows()]
 
 
 def query(database: Database, text: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -118,18 +119,18 @@ def breaking(after: int) -> Callable[[Yield, int, int], None]:
 
 @pytest.mark.usefixtures("worker")
 def test_the_first_samples_that_bring_a_valid_new_molecule_are_kept(client: Client, database: Database) -> None:
-    harvest = client.generate(40, model=MODEL)
-    rows = query(database, "SELECT * FROM analysis.generations WHERE job_id = %s ORDER BY row", harvest.job.id)
+    found = client.generate(40, model=MODEL)
+    rows = query(database, "SELECT * FROM analysis.generations WHERE job_id = %s ORDER BY row", found.job)
     expected: dict[str, int] = {}
     for row in rows:
         if row["valid"]:
             expected.setdefault(row["canonical"], row["row"])
-    assert smiles_of(harvest) == list(expected)[:40]
-    assert [row["row"] for row in harvest.rows()] == list(expected.values())[:40]
-    assert [row["smiles"] for row in query(database, KEPT, harvest.job.id, 40)] == smiles_of(harvest)
-    assert (len(harvest), harvest.shortfall) == (40, None)
-    assert harvest.frame()["canonical"].is_unique
-    assert harvest.job.progress().state is JobState.DONE
+    assert smiles_of(found) == list(expected)[:40]
+    assert [row["row"] for row in found.rows()] == list(expected.values())[:40]
+    assert [row["smiles"] for row in query(database, KEPT, found.job, 40)] == smiles_of(found)
+    assert (len(found), found.shortfall) == (40, None)
+    assert found.frame()["canonical"].is_unique
+    assert client.job(found.job).progress().state is JobState.DONE
 
 
 @pytest.mark.usefixtures("worker")
@@ -165,12 +166,12 @@ def test_a_call_that_breaks_off_between_rounds_is_continued(client: Client, data
     with pytest.raises(Broken):
         client.generate(55, model=MODEL, seed=2, on_round=breaking(rounds))
     again = client.generate(55, model=MODEL, seed=2)
-    assert again.job.id != whole.job.id
+    assert again.job != whole.job
     assert smiles_of(again) == smiles_of(whole)
     ours, other = again.report(), whole.report()
     assert {**ours, "job": 0} == {**other, "job": 0}
     drawn = drawn_of(database)
-    assert drawn[again.job.id] == drawn[whole.job.id] == ours["drawn"]
+    assert drawn[again.job] == drawn[whole.job] == ours["drawn"]
 
 
 @pytest.mark.usefixtures("worker")
@@ -178,62 +179,62 @@ def test_a_larger_target_goes_on_and_a_smaller_one_is_answered_from_what_is_ther
     client: Client, database: Database
 ) -> None:
     first = client.generate(20, model=MODEL)
-    few = drawn_of(database)[first.job.id]
+    few = drawn_of(database)[first.job]
     larger = client.generate(50, model=MODEL)
     many = drawn_of(database)
-    assert larger.job.id == first.job.id
+    assert larger.job == first.job
     assert smiles_of(larger)[:20] == smiles_of(first)
-    assert few < many[first.job.id] == larger.report()["drawn"]
+    assert few < many[first.job] == larger.report()["drawn"]
     smaller = client.generate(20, novel_to=smiles_of(first)[:5], model=MODEL)
     assert smiles_of(smaller) == smiles_of(larger)[5:25]
     assert drawn_of(database) == many
-    assert larger.job.progress().state is JobState.DONE
+    assert client.job(larger.job).progress().state is JobState.DONE
 
 
 @pytest.mark.usefixtures("worker")
 def test_the_budget_ends_what_cannot_be_reached_and_says_why(client: Client, database: Database) -> None:
-    harvest = client.generate(61, budget=300, model=MODEL)  # there are 60 molecules
-    assert drawn_of(database) == {harvest.job.id: 300}
-    report = harvest.report()
+    found = client.generate(61, budget=300, model=MODEL)  # there are 60 molecules
+    assert drawn_of(database) == {found.job: 300}
+    report = found.report()
     assert (report["reached"], report["drawn"], report["rows"]) == (False, 300, 300)
-    assert harvest.shortfall is not None
-    assert harvest.shortfall.startswith(f"{len(harvest)} of 61: the budget of 300 samples is spent; ")
-    assert f"{report['failed']} failed" in harvest.shortfall
-    assert f"({report['failed']} timeout)" in harvest.shortfall
-    assert "repeat one" in harvest.shortfall
-    assert harvest.job.progress().state is JobState.DONE
+    assert found.shortfall is not None
+    assert found.shortfall.startswith(f"{len(found)} of 61: the budget of 300 samples is spent; ")
+    assert f"{report['failed']} failed" in found.shortfall
+    assert f"({report['failed']} timeout)" in found.shortfall
+    assert "repeat one" in found.shortfall
+    assert client.job(found.job).progress().state is JobState.DONE
     beyond = client.generate(61, budget=400, model=MODEL)
-    assert (beyond.job.id, drawn_of(database)) == (harvest.job.id, {harvest.job.id: 400})
+    assert (beyond.job, drawn_of(database)) == (found.job, {found.job: 400})
 
 
 def test_samples_that_all_fail_end_it_long_before_the_budget(
     client: Client, database: Database, database_url: str
 ) -> None:
     with working(database_url, all_fail):
-        harvest = client.generate(10, budget=10_000, model=MODEL)
-    assert drawn_of(database) == {harvest.job.id: 10}
-    assert harvest.shortfall == "0 of 10: every one of 10 samples failed; 10 failed (10 unsupported_input)"
-    assert harvest.report()["Valid"]["share"] is None
+        found = client.generate(10, budget=10_000, model=MODEL)
+    assert drawn_of(database) == {found.job: 10}
+    assert found.shortfall == "0 of 10: every one of 10 samples failed; 10 failed (10 unsupported_input)"
+    assert found.report()["Valid"]["share"] is None
 
 
 @pytest.mark.usefixtures("worker")
 def test_prompts_take_turns_and_make_a_stream_of_their_own(client: Client) -> None:
     free = client.generate(6, model=MODEL)
     prompted = client.generate(12, model=MODEL, prompts=["N", "", ("third", "O")])
-    assert prompted.job.id != free.job.id
+    assert prompted.job != free.job
     by_row = {row["row"]: (row["prompt"], row["custom_id"]) for row in prompted.rows()}
     turns = [("N", None), ("", None), ("O", "third")]
     assert all(given == turns[row % 3] for row, given in by_row.items())
     assert set(by_row.values()) == set(turns)
-    assert client.generate(12, model=MODEL, prompts=["N", "", ("third", "O")]).job.id == prompted.job.id
+    assert client.generate(12, model=MODEL, prompts=["N", "", ("third", "O")]).job == prompted.job
 
 
 @pytest.mark.usefixtures("worker")
 def test_two_callers_of_one_stream_draw_it_once_and_get_the_same(database_url: str, tmp_path: Path) -> None:
     def call(target: int) -> tuple[list[str], int]:
         with Client(database_url, Settings(home=tmp_path)) as client:
-            harvest = client.generate(target, model=MODEL)
-            return smiles_of(harvest), harvest.job.id
+            found = client.generate(target, model=MODEL)
+            return smiles_of(found), found.job
 
     with ThreadPoolExecutor(4) as callers:
         answers = list(callers.map(call, [54, 30, 54, 12]))
@@ -246,7 +247,7 @@ def test_two_callers_of_one_stream_draw_it_once_and_get_the_same(database_url: s
 def test_a_cancelled_job_is_said_and_the_next_call_computes_the_same_rows(
     client: Client, database: Database, database_url: str
 ) -> None:
-    def cancel(found: Yield, drawn: int, more: int) -> None:
+    def cancel(so_far: Yield, drawn: int, more: int) -> None:
         if drawn:
             jobs.cancel(database, client.jobs()[0].id)
 
@@ -255,14 +256,14 @@ def test_a_cancelled_job_is_said_and_the_next_call_computes_the_same_rows(
             client.generate(55, model=MODEL, on_round=cancel)
         (cancelled,) = client.jobs()
         again = client.generate(55, model=MODEL)
-        assert again.job.id != cancelled.id
+        assert again.job != cancelled.id
         assert smiles_of(again) == smiles_of(client.generate(55, model=MODEL, seed=9))
 
 
 def test_a_fault_that_pauses_the_job_is_said_and_the_same_call_goes_on(
     client: Client, database: Database, database_url: str
 ) -> None:
-    def pause(found: Yield, drawn: int, more: int) -> None:
+    def pause(so_far: Yield, drawn: int, more: int) -> None:
         jobs.pause(database, client.jobs()[0].id, "the weights are missing")
 
     with pytest.raises(Conflict, match="paused: the weights are missing; mend it, 'sciqueue resume 1'"):
@@ -298,9 +299,9 @@ def test_what_cannot_be_generated_is_refused_and_leaves_nothing_behind(
 
 @pytest.mark.usefixtures("worker")
 def test_other_rows_under_the_streams_name_are_not_taken_for_its_own(client: Client, database: Database) -> None:
-    harvest = client.generate(5, model=MODEL)
-    name = harvest.job.progress().corpus
-    jobs.delete(database, harvest.job.id)
+    found = client.generate(5, model=MODEL)
+    name = client.job(found.job).progress().corpus
+    jobs.delete(database, found.job)
     client.submit(["N"], task="generate", model=MODEL, name=name, seed=3).wait(timeout=10)
     with pytest.raises(Conflict, match="corpus"):
         client.generate(5, model=MODEL)
@@ -357,7 +358,7 @@ def test_the_command_refuses_before_it_begins_what_it_could_not_write(tmp_path: 
 
 def test_reopened_jobs_count_on(client: Client, database: Database, database_url: str) -> None:
     with working(database_url):
-        job = client.generate(5, model=MODEL).job.id
+        job = client.generate(5, model=MODEL).job
         before = of_job(database, job)
         client.generate(20, model=MODEL)
         after = of_job(database, job)

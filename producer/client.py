@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import SecretStr
 
 from producer import results
+from producer.readers.iterables import records_from
 from producer.readers.options import ReadOptions
 from producer.submission import Source, submit
 from schemas.database import Database
 from schemas.endpoints import open_database
 from schemas.errors import Conflict, UsageError
-from schemas.items import Task
+from schemas.items import ContentKind, Task
 from schemas.ledger import jobs, progress
 from schemas.ledger.corpora import Corpus
 from schemas.ledger.progress import JobProgress
@@ -27,6 +28,8 @@ from schemas.states import JobState, Priority
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from producer.generating import Generated, Round
 
 _DEFAULTS = ReadOptions()
 
@@ -55,6 +58,7 @@ class Client:
         if database_url is not None:
             settings = settings.model_copy(update={"database_url": SecretStr(database_url)})
         self._registry = load_registry(settings.models_file)
+        self._known_folder = settings.known_dir
         self._database = open_database(settings)
 
     def __enter__(self) -> Client:
@@ -114,6 +118,48 @@ class Client:
             on_progress=on_progress,
         )
         return Job(self._database, submission.job)
+
+    def generate(
+        self,
+        target: int,
+        *,
+        budget: int | None = None,
+        novel_to: str | Path | Iterable[str] | None = None,
+        model: str | None = None,
+        prompts: Iterable[Any] = (),
+        priority: Priority | str = Priority.NORMAL,
+        on_round: Round | None = None,
+        **parameters: Any,
+    ) -> Generated:
+        """Generate until `target` samples are valid, unique and novel molecules, or `budget` samples are drawn.
+
+        >>> found = client.generate(10_000, budget=30_000, novel_to="train.smi", temperature=1.1)
+        >>> found.shortfall                             # why there are fewer, or None
+        >>> found.report()["Valid"]                     # {'share': …, 'count': …, 'of': …, 'of_what': 'samples'}
+        >>> table = found.frame()
+
+        Returns when it is done; ended before, the same call goes on where it was. Prompts are SMILES texts that the
+        samples begin with, in turn. The rest as `producer.generating.generate`.
+
+        Raises: as `producer.generating.generate`, and as `producer.novelty.known_molecules`.
+        """
+        # numpy, which no other call needs.
+        from producer.generating import generate
+        from producer.novelty import known_molecules
+
+        known = None if novel_to is None else known_molecules(novel_to, self._known_folder)
+        return generate(
+            self._database,
+            self._registry,
+            target=target,
+            budget=budget,
+            known=known,
+            model=model,
+            parameters=parameters,
+            prompts=list(records_from(prompts, ContentKind.PROMPT)),
+            priority=_member(Priority, priority, "priority"),
+            on_round=on_round,
+        )
 
     def job(self, number: int) -> Job:
         """The job of that number.

@@ -113,6 +113,15 @@ def write(
     return written
 
 
+def write_smiles(rows: Iterable[Row], target: BinaryIO, job: int) -> int:
+    """Write generated molecules as a SMILES file: canonical SMILES, and job and row as the molecule's name."""
+    written = 0
+    for row in rows:
+        target.write(f"{row['canonical']}\t{job}-{row['row']}\n".encode())
+        written += 1
+    return written
+
+
 def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
     left = iter(rows)
     while part := list(islice(left, size)):

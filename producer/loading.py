@@ -18,6 +18,7 @@ from schemas.items import Paper, Record, Rejected
 from schemas.ledger import corpora
 from schemas.ledger.corpora import Corpus
 
+_CHUNK_ROWS = 10_000
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each repetition: a restart of PostgreSQL takes a few
 
 
@@ -68,7 +69,7 @@ def load(
     records: Iterator[Record],
     *,
     rolling: RollingHash | None = None,
-    chunk_rows: int = 10_000,
+    chunk_rows: int = _CHUNK_ROWS,
     chunk_bytes: int = 8 << 20,
     chunk_seconds: float = 1.0,
     on_chunk: Callable[[Corpus], None] | None = None,
@@ -103,9 +104,31 @@ def load(
             chunk, size = [], 0
     if chunk:
         corpus = _append(database, corpus, chunk, rolling.digest())
-    corpus = _seal(database, corpus)
+    corpus = seal(database, corpus)
     report(corpus)
     return corpus
+
+
+def extend(database: Database, corpus: Corpus, records: Iterator[Record], rolling: RollingHash) -> Corpus:
+    """Load records behind those that gave `rolling`, a chunk at a time, and leave the corpus open for more.
+
+    Raises:
+        CorpusChanged, ServerUnavailable: as `load`.
+    """
+    while chunk := list(islice(records, _CHUNK_ROWS)):
+        for record in chunk:
+            rolling.add(record)
+        corpus = _append(database, corpus, chunk, rolling.digest())
+    return corpus
+
+
+def seal(database: Database, corpus: Corpus) -> Corpus:
+    """Say that there will be no more rows, though PostgreSQL may be away for a while.
+
+    Raises:
+        CorpusChanged, ServerUnavailable: as `load`.
+    """
+    return _persist(lambda _: corpora.seal(database, corpus))
 
 
 def _encoded(record: Record) -> bytes:
@@ -147,10 +170,6 @@ def _append(database: Database, corpus: Corpus, chunk: list[Record], digest: byt
             return now  # our first attempt had taken effect
 
     return _persist(attempt)
-
-
-def _seal(database: Database, corpus: Corpus) -> Corpus:
-    return _persist(lambda _: corpora.seal(database, corpus))
 
 
 def _persist(attempt: Callable[[bool], Corpus]) -> Corpus:

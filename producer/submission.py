@@ -80,9 +80,7 @@ def submit(
         ConfigurationError, ModelUnavailable: the model cannot be pinned.
         ServerUnavailable: PostgreSQL is away; submit again to continue.
     """
-    entry = registry.default_for(task) if model is None else registry.get(model)
-    if entry.task is not task:
-        raise UsageError(f"model '{entry.name}' is for the task {entry.task.value}, not {task.value}")
+    entry = choose_model(registry, task, model)
     merged = merge_parameters(entry, parameters or {})
     samples = samples_of(task, merged)
     named = _named(source, task, name, count, options)
@@ -111,6 +109,19 @@ def submit(
     if rolling is not None:
         corpus = load(database, corpus, records, rolling=rolling, on_chunk=on_progress)
     return Submission(job, new_job, corpus)
+
+
+def choose_model(registry: Registry, task: Task, model: str | None) -> ModelEntry:
+    """The model of that name, or the task's default.
+
+    Raises:
+        NotFound: there is none.
+        UsageError: it is of another task.
+    """
+    entry = registry.default_for(task) if model is None else registry.get(model)
+    if entry.task is not task:
+        raise UsageError(f"model '{entry.name}' is for the task {entry.task.value}, not {task.value}")
+    return entry
 
 
 def merge_parameters(entry: ModelEntry, given: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,15 @@ def settled(job: JobProgress) -> bool:
     return job.ended or (job.state is JobState.PAUSED and job.reason is not None)
 
 
-def follow(database: Database, jobs: Sequence[int], view: View, *, patience: float = PATIENCE) -> list[JobProgress]:
-    """Show the jobs until all are settled; returns how they stand then.
+def follow(
+    database: Database,
+    jobs: Sequence[int],
+    view: View,
+    *,
+    until: Callable[[JobProgress], bool] = settled,
+    patience: float = PATIENCE,
+) -> list[JobProgress]:
+    """Show the jobs until all are settled, or as far as `until` says; returns how they stand then.
 
     Raises:
         NotFound: a job does not exist, or no longer.
@@ -58,7 +65,7 @@ def follow(database: Database, jobs: Sequence[int], view: View, *, patience: flo
             paces[job.id].observe(now, job.done)
         standings = [_standing(job, paces[job.id], served) for job in read]
         view(standings, None)
-        if all(settled(job) for job in read):
+        if all(until(job) for job in read):
             return read
         time.sleep(_POLL)
 

@@ -53,7 +53,10 @@ class Molecule:
 
 @dataclass(slots=True)
 class Prompt:
-    """What a generator starts from: a scaffold or fragment as SMILES text, or nothing for free generation."""
+    """The text that a sample begins with, such as a scaffold's or a fragment's SMILES; empty for free generation.
+
+    It is no constraint on the molecule: the model goes on where the text ends, and may close what was left open.
+    """
 
     smiles: str = ""
 

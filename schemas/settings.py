@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         """Where running processes leave their ports, passwords and logs (mode 0700)."""
         return self.home / "run"
 
+    @property
+    def known_dir(self) -> Path:
+        """Where the keys of known molecules are kept, which novelty is judged by."""
+        return self.home / "known"
+
 
 def load_settings() -> Settings:
     """Read the environment once.

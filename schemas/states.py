@@ -33,7 +33,7 @@ ALLOWED: dict[BatchState, frozenset[BatchState]] = {
 
 
 class JobState(StrEnum):
-    """Where a job stands. `done` may become `running` again by a retry of its failures."""
+    """Where a job stands. `done` may become `running` again, by a retry of its failures or for more rows."""
 
     RUNNING = "running"
     PAUSED = "paused"

@@ -1,4 +1,4 @@
-"""What happens to a whole job: open, pause, resume, cancel, retry, finish, delete."""
+"""What happens to a whole job: open, pause, resume, cancel, retry, finish, reopen, delete."""
 
 from __future__ import annotations
 
@@ -199,6 +199,29 @@ def finish(database: Database) -> list[int]:
             ([row["id"] for row in ready],),
         ).fetchall()
     return [row["id"] for row in done]
+
+
+def reopen(database: Database, job: int) -> None:
+    """Let a job's sealed corpus grow again; a job that was done waits for the rows to come.
+
+    Raises:
+        Conflict: the job was cancelled, or another one stands on the same corpus and would no longer be complete.
+        NotFound: there is none.
+    """
+    with database.transaction() as connection:
+        state = _move(connection, job, {JobState.RUNNING, JobState.PAUSED, JobState.DONE}, None)
+        corpus = state["corpus_id"]
+        connection.execute("SELECT 1 FROM corpora WHERE id = %s FOR UPDATE", (corpus,))  # nobody joins it meanwhile
+        other = connection.execute(
+            "SELECT id FROM jobs WHERE corpus_id = %s AND id <> %s AND state <> 'cancelled' LIMIT 1", (corpus, job)
+        ).fetchone()
+        if other is not None:
+            raise Conflict(f"job {other['id']} stands on the same corpus as job {job}, which so cannot grow; delete it")
+        connection.execute("UPDATE corpora SET sealed_at = NULL WHERE id = %s", (corpus,))
+        connection.execute(
+            "UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = %s AND state = 'done'", (job,)
+        )
+        _join_queue(connection, job)
 
 
 def delete(database: Database, job: int) -> None:

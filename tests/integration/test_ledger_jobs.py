@@ -229,3 +229,42 @@ def test_a_batch_that_is_queued_is_not_split_or_failed(database: Database, model
     assert not dispatches.fail(database, batch.id, RowError.WORKER_CRASH, "it crashes")
     assert not dispatches.split(database, 999)
     assert QUEUED not in {b.state for b in observe(database).batches.values()}
+
+
+def test_a_done_job_grows_on_and_computes_only_the_new_rows(database: Database, model: int, lease: int) -> None:
+    job = opened(database, model, 4)
+    for batch in claim_all(database, lease):
+        claims.complete(database, batch, answer(batch))
+    assert jobs.finish(database) == [job]
+    jobs.reopen(database, job)
+    assert jobs.finish(database) == []
+    standing = of_job(database, job)
+    assert (standing.state, standing.sealed, standing.outstanding) == (JobState.RUNNING, False, 0)
+    load(database, "corpus", ContentKind.MOLECULE, [Record(Molecule("CC"))] * 3)
+    (batch,) = claim_all(database, lease)
+    assert [item.row for item in batch.items] == [4, 5, 6]
+    assert jobs.finish(database) == []
+    claims.complete(database, batch, answer(batch))
+    assert jobs.finish(database) == [job]
+    standing = of_job(database, job)
+    assert (standing.total, standing.done, standing.state) == (7, 7, JobState.DONE)
+
+
+def test_a_job_does_not_grow_once_cancelled_or_while_another_stands_on_its_corpus(
+    database: Database, model: int
+) -> None:
+    job = opened(database, model)
+    corpus = of_job(database, job).corpus_id
+    other, _ = jobs.open_job(database, corpus, model, PREDICTOR, {"other": 1})
+    with pytest.raises(Conflict, match=f"job {other} stands on the same corpus"):
+        jobs.reopen(database, job)
+    assert of_job(database, job).sealed
+    jobs.cancel(database, other)
+    jobs.reopen(database, job)
+    jobs.reopen(database, job)
+    assert not of_job(database, job).sealed
+    jobs.cancel(database, job)
+    with pytest.raises(Conflict, match="cancelled"):
+        jobs.reopen(database, job)
+    with pytest.raises(NotFound):
+        jobs.reopen(database, 77)

@@ -273,3 +273,17 @@ def test_a_job_opened_while_its_corpus_is_deleted_keeps_the_corpus_or_is_told(da
             continue
         new, _ = result
         assert observe(database).jobs[new].loaded == 3
+
+
+def test_a_job_that_grows_at_the_moment_it_ends_is_not_done_before_its_new_rows(database: Database, model: int) -> None:
+    lease = leases.take(database, worker_info(), 3600)
+    for _ in range(ROUNDS):
+        job = opened(database, model, 4)
+        batch = claimed(database, job, lease)
+        claims.complete(database, batch, answer(batch))
+        reopened, _ = at_once(partial(jobs.reopen, database, job), partial(jobs.finish, database))
+        assert reopened is None
+        assert jobs.finish(database) == []
+        facts = observe(database)
+        check_standing(facts)
+        assert (facts.jobs[job].state, facts.jobs[job].sealed) == ("running", False)

@@ -45,8 +45,8 @@ format: $(VENV)/.installed
 chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
 	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
 
-bench: $(VENV)/.rivals    ## the table of ratios, ours beside other ways; ROW=name for one row
-	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW))
+bench: $(VENV)/.rivals    ## the table of ratios, ours beside other ways; ROW=name for one row, PLOT=file.svg to draw it
+	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW)) $(if $(PLOT),--plot $(PLOT))
 
 # An environment beside ours that sees all of ours, but first what it has itself.
 $(VENV)/.rivals: $(VENV)/.installed

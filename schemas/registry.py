@@ -68,7 +68,15 @@ class Limits(BaseModel):
     max_rows: int = Field(gt=0, description="Rows a micro-batch.")
     max_tokens: int = Field(gt=0, description="A row with more is a failure, or is read in part, as the engine says.")
     wait_ms: float = Field(default=5.0, ge=0, description="How long the first waiting row may wait for company.")
+    latency_ms: float | None = Field(
+        default=None, gt=0, description="How long a micro-batch may take, or others wait; unset: any time."
+    )
     row_seconds: float = Field(default=10.0, gt=0, description="A batch's deadline, for each of its rows.")
+
+    @property
+    def latency(self) -> float | None:
+        """`latency_ms` in seconds."""
+        return None if self.latency_ms is None else self.latency_ms / 1000
 
 
 class ModelEntry(BaseModel):

@@ -48,7 +48,7 @@ class Batcher:
         """Without `cost`, what was learnt earlier, the size of micro-batches is learnt from the start."""
         limits = engine.entry.limits
         self._engine = engine
-        self._cost = cost or CostModel(limits.token_budget)
+        self._cost = cost or CostModel(limits.token_budget, limits.latency)
         self._clock = clock
         self._limits = PlanLimits(
             token_budget=limits.token_budget,

@@ -88,7 +88,7 @@ def bench(order: Order) -> Measured:
     processes = processes_beside(order.processes)
     peak = PeakMemory()
     engine, load_seconds = _load(order, device)
-    cost = CostModel(engine.entry.limits.token_budget)
+    cost = CostModel(engine.entry.limits.token_budget, engine.entry.limits.latency)
     batcher, workshop = Batcher(engine, cost), Workshop(engine.cpu, processes, engine.entry.limits.row_seconds)
     batcher.start()
     batches = cut(items, engine.entry.limits, order.slots)

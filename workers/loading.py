@@ -72,7 +72,7 @@ class ModelLoader:
             log.exception("%s cannot be loaded", entry.name)
             raise ModelUnavailable(f"model '{entry.name}' cannot be loaded on {self._device}: {why}") from fault
         waiting = on_device(engine, self._lock)
-        cost = CostModel(entry.limits.token_budget, learnt=learnt)
+        cost = CostModel(entry.limits.token_budget, entry.limits.latency, learnt)
         workshop = Workshop(engine.cpu, self._processes, entry.limits.row_seconds)
         spare_collector()
         return LoadedModel(waiting, Batcher(waiting, cost), cost, workshop)

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.plot import draw
 
 # Each module offers `figures() -> list[Figure]`.
 ROWS = {
@@ -32,6 +33,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="make bench", description=__doc__)
     arguments.add_argument("--row", choices=ROWS, action="append", help="only this one; may be repeated")
     arguments.add_argument("--json", type=Path, help="also write the figures there")
+    arguments.add_argument("--plot", type=Path, help="also draw the ratios there")
     arguments.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # the process of one row: where to answer
     options = arguments.parse_args()
     rows = options.row or list(ROWS)
@@ -50,6 +52,8 @@ def main() -> None:
         figures += measured or []
     if options.json:
         options.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+    if options.plot:
+        draw(figures, options.plot)
     sys.exit(1 if broken or any(figure.verdict == "short" for figure in figures) else 0)
 
 

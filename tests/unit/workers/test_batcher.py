@@ -408,3 +408,15 @@ def test_a_row_beyond_the_budget_fills_the_room(started):
     batcher = started(device)
     batcher.submit(units(1, tokens=500), job=1).result(20)
     assert batcher.stats().fill == 1.0
+
+
+def test_micro_batches_shrink_until_they_take_no_longer_than_the_model_may(started):
+    def a_token_takes_a_tenth_of_a_millisecond(rows: Sequence[Prepared]) -> None:
+        time.sleep(1e-4 * sum(row.tokens for row in rows))
+
+    device = Device(entry(latency_ms=20, token_budget=1000, wait_ms=0), before=a_token_takes_a_tenth_of_a_millisecond)
+    batcher = started(device)
+    batcher.submit(units(1500, tokens=10), job=1).result(60)
+    sizes = [10 * len(run) for run in device.runs]
+    assert max(sizes) > 500  # before it had learnt
+    assert max(sizes[-10:]) <= 255

@@ -112,7 +112,9 @@ MODELS: dict[str, Callable[[Path], ModelEntry]] = {
     "minilm-extractive": registered("minilm-extractive"),
     "small-causal": small_language_model,
     "small-t5": lambda folder: seq2seq_entry(make_t5_checkpoint(folder, gated=True, tied=False)),
-    "small-bart": lambda folder: seq2seq_entry(make_bart_checkpoint(folder)),
+    "small-bart": lambda folder: seq2seq_entry(  # drawn, since of its own repetitions it writes but more repetitions
+        make_bart_checkpoint(folder), parameters={"max_new_tokens": 40, "temperature": 1.0}
+    ),
     "small-classifier": lambda folder: classifier_entry(make_classifier_checkpoint(folder)),
 }
 

@@ -86,7 +86,8 @@ class Evidence:
         added = self._most(rest)[1]
         if not held:
             return Backing(best, 0.0)
-        return Backing(best, (held + added) / sum(weights.values()) * MISSING_FIGURE ** self._missing(words, weights))
+        share = min(1.0, (held + added) / sum(weights.values()))  # sums in another order may differ in the last digit
+        return Backing(best, share * MISSING_FIGURE ** self._missing(words, weights))
 
     def _most(self, weights: dict[str, float]) -> tuple[int, float]:
         """The first sentence that holds most of these words' weight, and how much that is."""

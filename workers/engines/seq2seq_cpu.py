@@ -1,5 +1,4 @@
-"""The part of a written summary that needs no device: a paper cut into windows of tokens that the model can read, and
-what in the paper backs the summary.
+"""What a written summary needs no device for: a paper cut into windows of tokens, and what in it backs the summary.
 
 Where a paper takes several windows, what was written of them is read like a paper of its own, pass after pass, until
 it is no longer than one window's summary may be.

@@ -54,7 +54,13 @@ _OUTCOME_COLUMNS = {
             "alerts",
         )
     },
-    Task.SUMMARIZE: {"summary": "text", "coverage": "coverage", "tokens": "tokens", "sentences": "sentences"},
+    Task.SUMMARIZE: {
+        "summary": "text",
+        "coverage": "coverage",
+        "support": "support",
+        "tokens": "tokens",
+        "sentences": "sentences",
+    },
 }
 _ARRAYS = {"values": "", "spread": "_std", "percentile": "_percentile"}  # of predictions: the endpoint's ending
 
@@ -105,8 +111,8 @@ def rows(database: Database, job: int, *, failures: bool = True, values_only: bo
 
     * predict: `smiles`, `standardized`, `inchikey`, and for each endpoint its value, `<endpoint>_std` (spread over
       the ensemble) and `<endpoint>_percentile` (among approved drugs); with `values_only` the value alone;
-    * summarize: `title`, `doi`, `pmid`, `pmcid`, `summary`, `coverage`, `tokens`, `sentences` (a list of dicts with
-      `text`, `section`, `sentence`, `score`);
+    * summarize: `title`, `doi`, `pmid`, `pmcid`, `summary`, `coverage`, `support`, `tokens`, `sentences` (a list of
+      dicts with `text`, `section`, `sentence`, `score`);
     * generate: `sample`, `prompt`, `smiles`, `valid`, `canonical`, `inchikey`, `nll`, `tokens`, `seed`, `qed`, `sa`,
       `logp`, `mw`, `tpsa`, `scaffold`, `alerts`;
 

@@ -21,9 +21,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class SummarySentence:
-    """One sentence of a summary. `section` and `sentence` count from 0 into the paper it was taken from.
+    """One sentence of a summary. `section` and `sentence` count from 0 into the paper, to the sentence it stands on.
 
-    `score` is the selecting model's own (cosine to the document's centroid for the extractive engine).
+    Of a sentence taken from the paper word for word, `score` is the selecting model's own (cosine to the document's
+    centroid for the extractive engine). Of one that a model wrote, that place backs it most, and `score` is how far
+    the paper supports it, 0 to 1 (`workers/support.py`).
     """
 
     text: str
@@ -36,7 +38,8 @@ class SummarySentence:
 class Summary:
     """A paper's summary. `coverage` is the share of the paper's sentences that the model has seen, 0 to 1.
 
-    `sentences` is empty where the model wrote the text itself; `tokens` counts what it read.
+    `tokens` counts what it read, in all passes over the text. `support` is how far the paper supports the weakest of
+    the summary's sentences, 0 to 1: 1 where all are the paper's own, None where there are none.
     """
 
     row: int
@@ -44,6 +47,7 @@ class Summary:
     sentences: tuple[SummarySentence, ...]
     coverage: float
     tokens: int
+    support: float | None = None
     sample: ClassVar[int] = 0
 
 

@@ -206,6 +206,7 @@ summaries = _outcome_table(
     Column("sentences", JSONB),
     Column("coverage", REAL),
     Column("tokens", Integer),
+    Column("support", REAL),
 )
 
 predictions = _outcome_table(

@@ -26,7 +26,13 @@ IN_BATCH = (
 
 _Columns = dict[str, str]  # column: PostgreSQL type, in the order that the writer gives the values
 
-_SUMMARY: _Columns = {"text": "text", "sentences": "jsonb", "coverage": "float4", "tokens": "int4"}
+_SUMMARY: _Columns = {
+    "text": "text",
+    "sentences": "jsonb",
+    "coverage": "float4",
+    "tokens": "int4",
+    "support": "float4",
+}
 _PREDICTION: _Columns = {
     "standardized": "text",
     "inchikey": "text",
@@ -59,7 +65,7 @@ def _storable(text: str) -> str:
 
 def _summary(outcome: Summary) -> tuple[Any, ...]:
     sentences = [{**asdict(sentence), "text": _storable(sentence.text)} for sentence in outcome.sentences]
-    return (_storable(outcome.text), Jsonb(sentences), outcome.coverage, outcome.tokens)
+    return (_storable(outcome.text), Jsonb(sentences), outcome.coverage, outcome.tokens, outcome.support)
 
 
 def _reals(values: Sequence[float | None]) -> bytes:

@@ -86,7 +86,7 @@ def _through_the_batcher(engine: Engine, work: Sequence[tuple[Ids, int]]) -> flo
     units = []
     for row, (ids, out) in enumerate(work):
         asked = Seq2SeqParameters(max_new_tokens=out, min_new_tokens=out)
-        units.append(Prepared(row, len(ids) + out, Manuscript((ids,), (0,), 1.0, asked)))
+        units.append(Prepared(row, len(ids) + out, Manuscript((ids,), (0,), 1.0, asked, source=())))
     batcher = Batcher(engine)
     batcher.start()
     began = time.monotonic()

@@ -110,7 +110,7 @@ def test_summaries_carry_the_papers_identifiers(client: Client, database: Databa
     work(database, Task.SUMMARIZE, summarize)
     (row,) = job.rows()
     assert (row["topic"], row["title"], row["doi"], row["pmid"]) == ("x", "On tests", "10.1/x", None)
-    assert (row["summary"], row["coverage"], row["tokens"]) == ("Short.", 1.0, 2)
+    assert (row["summary"], row["coverage"], row["support"], row["tokens"]) == ("Short.", 1.0, 0.25, 2)
     assert row["sentences"] == [{"text": "Short.", "section": 0, "sentence": 1, "score": 0.5}]
 
 

@@ -124,6 +124,7 @@ def test_summaries_keep_their_sentences(database: Database) -> None:
     assert exported(job, "jsonl")[0]["sentences"] == sentences
     assert json.loads(exported(job, "csv")[0]["sentences"]) == sentences
     assert pq.read_schema("out.parquet").field("coverage").type == FLOAT
+    assert pq.read_schema("out.parquet").field("support").type == FLOAT
 
 
 def test_a_users_columns_of_all_kinds_come_back_unchanged(database: Database) -> None:

@@ -63,13 +63,29 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(database_url: str) -
     assert len(differences(database_url)) == 1  # the comparison does see a drift
 
 
-def test_a_migrated_database_can_go_back_and_forth(database_url: str) -> None:
-    before = names(database_url)
-    with connected(database_url) as connection:
+def downgrade(url: str, revision: str) -> None:
+    with connected(url) as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(schemas.__file__).with_name("migrations")))
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        command.downgrade(config, revision)
+
+
+def test_an_analysts_own_view_of_summaries_outlives_the_coming_of_support(database_url: str) -> None:
+    downgrade(database_url, "0003")
+    with psycopg.connect(database_url) as connection:
+        before = connection.execute("SELECT * FROM analysis.summaries").description or []
+        connection.execute("CREATE VIEW public.mine AS SELECT summary, coverage FROM analysis.summaries")
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        after = connection.execute("SELECT * FROM analysis.summaries").description or []
+        connection.execute("SELECT coverage FROM public.mine")
+    assert [column.name for column in after] == [*(column.name for column in before), "support"]
+
+
+def test_a_migrated_database_can_go_back_and_forth(database_url: str) -> None:
+    before = names(database_url)
+    downgrade(database_url, "base")
     assert names(database_url) == {("sciqueue", "alembic_version")}
     migrate(database_url)
     assert names(database_url) == before

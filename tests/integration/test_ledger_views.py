@@ -42,7 +42,7 @@ def done(database: Database, entry: ModelEntry, *, samples: int = 1) -> int:
     assert batch is not None
     outcomes: list[Outcome] = answer(batch, lambda row, _: RowError.TOO_LONG if row == 2 else None)
     if task is Task.SUMMARIZE:
-        outcomes[0] = Summary(0, "One.", (SummarySentence("One.", 0, 0, 0.5),), 1.0, 2)
+        outcomes[0] = Summary(0, "One.", (SummarySentence("One.", 0, 0, 0.5),), 1.0, 2, support=0.25)
     claims.complete(database, batch, outcomes)
     assert jobs.finish(database) == [job]
     return job
@@ -118,6 +118,7 @@ def test_summaries_come_with_their_papers_identifiers(database: Database) -> Non
         "sentences": [{"text": "One.", "section": 0, "sentence": 0, "score": 0.5}],
         "coverage": 1.0,
         "tokens": 2,
+        "support": 0.25,
     }
 
 

@@ -65,7 +65,7 @@ def generate(item: Item, sample: int) -> Outcome:
 
 
 def summarize(item: Item, sample: int) -> Outcome:
-    return Summary(item.row, "Short.", (SummarySentence("Short.", 0, 1, 0.5),), 1.0, 2)
+    return Summary(item.row, "Short.", (SummarySentence("Short.", 0, 1, 0.5),), 1.0, 2, support=0.25)
 
 
 def work(database: Database, task: Task, answer: Answer, *, batches: int = 100) -> None:

@@ -78,7 +78,8 @@ class ExtractiveEngine:
             SummarySentence(places[at].text, places[at].section, places[at].sentence, float(choice.scores[at]))
             for at in choice.chosen
         )
-        return Summary(row.row, " ".join(sentence.text for sentence in picked), picked, draft.coverage, row.tokens)
+        text = " ".join(sentence.text for sentence in picked)
+        return Summary(row.row, text, picked, draft.coverage, row.tokens, support=1.0)
 
     def _embed(self, texts: Any) -> dict[Ids, NDArray[np.float32]]:
         """The unit vector of each distinct text: the mean over its tokens' last hidden states."""

@@ -162,7 +162,7 @@ def _summarize(row: int, paper: Paper) -> Summary:
     ]
     text, section = sentences[0]
     chosen = SummarySentence(text, section, 0, 1.0)
-    return Summary(row, text, (chosen,), 1 / len(sentences), len(text.split()))
+    return Summary(row, text, (chosen,), 1 / len(sentences), len(text.split()), support=1.0)
 
 
 def _generate(row: Prepared, seed: int) -> Generation:

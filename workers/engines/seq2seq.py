@@ -1,7 +1,8 @@
 """Summaries written by an encoder-decoder: any such `transformers` checkpoint, T5 and its kin decoded continuously.
 
-A paper beyond the model's window is read in windows, and its summary is what was written of each, in their order.
-In single precision a summary does not depend on what shares its batch; in bf16 it may differ in its words.
+A paper beyond the model's window is read in windows, and what was written of each, in their order, is read again in
+the same way, as `seq2seq_cpu` has it. In single precision a summary does not depend on what shares its batch; in bf16
+it may differ in its words.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from schemas.outcomes import Summary
 from schemas.registry import ModelEntry
 from workers.engines.contract import CpuWork, Decoding, Engine, Prepared
 from workers.engines.fixed_decoding import FixedDecoding
-from workers.engines.next_token import Stream, streams
 from workers.engines.pretrained import read_model, read_tokenizer
 from workers.engines.seq2seq_cpu import WindowWork
+from workers.engines.writing import Writing
 from workers.weights import locate
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -34,9 +35,14 @@ class FixedEngine:
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Summary]:
         """Summarize papers: one summary each, in order."""
-        parts = [streams(row.data) for row in rows]
-        self._fixed.decode([stream for part in parts for stream in part])
-        return [summary(self._work, row, part) for row, part in zip(rows, parts, strict=True)]
+        done: dict[int, Summary] = {}  # by the identity of their units
+        running = [Writing(self._work, row) for row in rows]
+        while running:
+            self._fixed.decode([stream for paper in running for stream in paper.streams])
+            ended = [(paper, paper.conclude()) for paper in running]
+            done |= {id(paper.row): outcome for paper, outcome in ended if outcome is not None}
+            running = [paper for paper, outcome in ended if outcome is None]
+        return [done[id(row)] for row in rows]
 
 
 class T5Engine:
@@ -66,11 +72,8 @@ class T5Engine:
         """An empty decoding, which papers are admitted to."""
         from workers.engines.t5_decoding import T5Decoding
 
-        def told(row: Prepared, parts: Sequence[Stream]) -> Summary:
-            return summary(self._work, row, parts)
-
         return T5Decoding(
-            self._network, self._start, self._ends, self._fixed, told, exact=self.entry.precision == "fp32"
+            self._network, self._start, self._ends, self._fixed, self._work, exact=self.entry.precision == "fp32"
         )
 
 
@@ -99,12 +102,6 @@ def load(entry: ModelEntry, device: str) -> Engine:
     if model.config.model_type == "t5" and _is_plain(model.generation_config):
         return T5Engine(entry, cpu, fixed, model)
     return FixedEngine(entry, cpu, fixed)
-
-
-def summary(cpu: WindowWork, row: Prepared, parts: Sequence[Stream]) -> Summary:
-    """What was written of a paper's windows, in their order. `tokens` counts what was read."""
-    texts = [cpu.text(stream.tokens) for stream in parts]
-    return Summary(row.row, " ".join(text for text in texts if text), (), row.data.coverage, row.data.tokens)
 
 
 def _ends(model: Any) -> frozenset[int]:

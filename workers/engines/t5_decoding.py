@@ -3,42 +3,48 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 
 import torch
 
-from schemas.outcomes import Outcome, Summary
+from schemas.outcomes import Outcome
 from workers.engines.contract import Prepared
 from workers.engines.fixed_decoding import FixedDecoding
-from workers.engines.next_token import Stream, choose, streams
+from workers.engines.next_token import Stream, choose
+from workers.engines.seq2seq_cpu import WindowWork
 from workers.engines.t5_cache import T5Cache
 from workers.engines.t5_network import T5Network
+from workers.engines.writing import Writing
 
 # Windows decoded at a time: on a CPU more no longer pays and leaves the cache; a GPU wants to be filled.
 SLOTS = {"cpu": 32, "cuda": 256}
 REFILL_SHARE = 16  # windows join when this fraction of the slots is free: each joining costs a pass of the encoder
 
-Told = Callable[[Prepared, Sequence[Stream]], Summary]
-"""Makes the outcome of a paper out of its windows' streams."""
-
 
 class T5Decoding:
-    """Papers on one device, each with a stream a window. See `contract.Decoding`.
+    """Papers on one device, each with a stream a window; new ones wait when it is read again. See `contract.Decoding`.
 
     A stream with a token that noise could have changed is decoded again alone, by `fixed`, unless noise is too large
     for that, as it is in half precision: then `exact` is false. Streams that ask for beams are left to `fixed`, too.
     """
 
     def __init__(
-        self, network: T5Network, start: int, ends: frozenset[int], fixed: FixedDecoding, told: Told, *, exact: bool
+        self,
+        network: T5Network,
+        start: int,
+        ends: frozenset[int],
+        fixed: FixedDecoding,
+        cpu: WindowWork,
+        *,
+        exact: bool,
     ) -> None:
         self._network = network
         self._start = start
         self._ends = ends
         self._end_places = torch.tensor(sorted(ends), device=network.device)
         self._fixed = fixed
-        self._told = told
+        self._cpu = cpu
         self._exact = exact
         self._slots = SLOTS["cpu" if network.device.type == "cpu" else "cuda"]
         self._cache = T5Cache(network.layers, network.heads, network.width, network.embedding)
@@ -46,28 +52,18 @@ class T5Decoding:
         self._waiting: list[tuple[int, int, Stream]] = []  # by length, and by age among equals
         self._level, self._rising = 0, True
         self._beams: list[Stream] = []
-        self._papers: dict[int, tuple[Prepared, list[Stream]]] = {}  # by the identity of their units
-        self._open: dict[int, int] = {}  # windows of each that have not ended
-        self._of: dict[int, int] = {}  # from a stream's identity to its paper's
+        self._open: dict[Writing, int] = {}  # windows of each paper that have not ended
+        self._of: dict[Stream, Writing] = {}
         self._age = 0
 
     def admit(self, rows: Sequence[Prepared]) -> None:
         """Let papers join; their windows are encoded when a place is free."""
         for row in rows:
-            parts = streams(row.data)
-            self._papers[id(row)] = row, parts
-            self._open[id(row)] = len(parts)
-            for stream in parts:
-                self._of[id(stream)] = id(row)
-                if stream.asked.num_beams > 1:
-                    self._beams.append(stream)
-                    continue
-                self._age += 1
-                insort(self._waiting, (len(stream.source), self._age, stream))
+            self._await(Writing(self._cpu, row))
 
     @torch.inference_mode()
     def step(self) -> Sequence[tuple[Prepared, Outcome]]:
-        """Decode one token for every window in a slot; the papers whose last window ended by it."""
+        """Decode one token for every window in a slot; the papers whose last window of all passes ended by it."""
         ended, self._beams = self._beams, []
         if ended:
             self._fixed.decode(ended)
@@ -76,13 +72,28 @@ class T5Decoding:
             ended += self._advance()
         done: list[tuple[Prepared, Outcome]] = []
         for stream in ended:
-            paper = self._of.pop(id(stream))
+            paper = self._of.pop(stream)
             self._open[paper] -= 1
-            if not self._open[paper]:
-                del self._open[paper]
-                row, parts = self._papers.pop(paper)
-                done.append((row, self._told(row, parts)))
+            if self._open[paper]:
+                continue
+            del self._open[paper]
+            outcome = paper.conclude()
+            if outcome is None:
+                self._await(paper)
+            else:
+                done.append((paper.row, outcome))
         return done
+
+    def _await(self, paper: Writing) -> None:
+        """Let a paper's windows wait for free slots."""
+        self._open[paper] = len(paper.streams)
+        for stream in paper.streams:
+            self._of[stream] = paper
+            if stream.asked.num_beams > 1:
+                self._beams.append(stream)
+                continue
+            self._age += 1
+            insort(self._waiting, (len(stream.source), self._age, stream))
 
     def _refill(self) -> None:
         """Give free slots to waiting windows."""

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from schemas.errors import ModelUnavailable, RowError, UsageError
-from schemas.items import Item, Molecule, Paper, Rejected, Section
+from schemas.items import Item
 from schemas.outcomes import Failed, Summary
 from tests.checkpoints import make_smiles_checkpoint
 from tests.seq2seq_checkpoint import make_bart_checkpoint, make_t5_checkpoint, paper, seq2seq_entry
@@ -18,7 +18,6 @@ from workers.engines.contract import ContinuousEngine, Prepared
 from workers.engines.fixed_decoding import FixedDecoding
 from workers.engines.next_token import Stream, streams
 from workers.engines.seq2seq import FixedEngine, T5Engine, load
-from workers.engines.seq2seq_cpu import WindowWork
 
 PAPERS = 100
 MOST = 40
@@ -40,18 +39,25 @@ def prepared(engine: Any, count: int = PAPERS, first: int = 0, **parameters: Any
 
 
 def generated(engine: Any, model: Any, units: Sequence[Prepared], **settings: Any) -> list[str]:
-    """What `generate` writes of each paper, one window at a time."""
+    """What `generate` writes of each paper, one window at a time, pass after pass."""
+    return [" ".join(part for part in written(engine, model, unit, **settings)[-1] if part) for unit in units]
+
+
+def written(engine: Any, model: Any, unit: Prepared, **settings: Any) -> list[list[str]]:
+    """What `generate` writes of each window, for every pass."""
     found = []
-    for unit in units:
+    reading = unit.data
+    while reading is not None:
         parts = [
             model.generate(
                 input_ids=torch.tensor([ids]),
                 do_sample=False,
                 **{"num_beams": 1, "max_new_tokens": MOST} | settings,
             )[0, 1:]
-            for ids in unit.data.windows
+            for ids in reading.windows
         ]
-        found.append(" ".join(text for part in parts if (text := engine.cpu.text(part.tolist()))))
+        found.append([engine.cpu.text(part.tolist()) for part in parts])
+        reading = engine.cpu.again(unit.row, reading, found[-1])
     return found
 
 
@@ -65,13 +71,12 @@ def decoded(engine: Any, units: Sequence[Prepared]) -> list[list[int]]:
     """The tokens of each window, by the engine's own decoding."""
     parts = [stream for unit in units for stream in streams(unit.data)]
     alone = [Prepared(at, 1, _single(stream, units)) for at, stream in enumerate(parts)]
-    found: dict[int, list[int]] = {}
     decoding = engine.decode()
-    decoding._told = lambda row, streams: found.update({row.row: streams[0].tokens}) or row  # the tokens themselves
     decoding.admit(alone)
-    while len(found) < len(alone):
+    papers = list(decoding._open)
+    while decoding._open:
         decoding.step()
-    return [found[at] for at in range(len(alone))]
+    return [paper.streams[0].tokens for paper in papers]
 
 
 def _single(stream: Stream, units: Sequence[Prepared]) -> Any:
@@ -108,9 +113,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> T5Engine:
 
 
 def test_what_these_checkpoints_write_varies(engine: Any) -> None:
+    assert len(set(texts(engine, prepared(engine, passes=1)))) >= 0.9 * PAPERS
     units = prepared(engine)
-    written = texts(engine, units)
-    assert len(set(written)) >= 0.9 * PAPERS
+    outcomes = engine.run(units)
+    assert len({outcome.text for outcome in outcomes}) >= 0.8 * PAPERS
+    assert sum(outcome.tokens > unit.data.tokens for outcome, unit in zip(outcomes, units, strict=True)) > PAPERS / 10
     sizes = {len(tokens) for tokens in decoded(engine, units)}
     assert len(sizes) >= 20 and min(sizes) < MOST / 4
 
@@ -152,7 +159,7 @@ def test_a_row_near_a_tie_is_written_by_generate_itself(small: T5Engine, monkeyp
     asked = []
     alone = FixedDecoding.alone
     monkeypatch.setattr(FixedDecoding, "alone", lambda self, stream: (asked.append(stream), alone(self, stream)))
-    units = prepared(small, 6)
+    units = prepared(small, 6, passes=1)
     written = texts(small, units)
     assert len(asked) == sum(len(unit.data.windows) for unit in units)
     assert written == generated(small, small._fixed._model, units)
@@ -223,9 +230,10 @@ def test_other_architectures_go_through_generate(tmp_path: Path) -> None:
     engine = load(seq2seq_entry(make_bart_checkpoint(tmp_path)), "cpu")
     assert isinstance(engine, FixedEngine) and not isinstance(engine, ContinuousEngine)
     units = prepared(engine, 60)
-    written = texts(engine, units)
-    assert len(set(written)) >= 50
-    assert written == generated(engine, engine._fixed._model, units)
+    assert len(set(texts(engine, prepared(engine, 60, passes=1)))) >= 50
+    outcomes = engine.run(units)
+    assert [outcome.text for outcome in outcomes] == generated(engine, engine._fixed._model, units)
+    assert sum(outcome.tokens > unit.data.tokens for outcome, unit in zip(outcomes, units, strict=True)) > 10
     drawn = prepared(engine, 20, temperature=1.0)
     assert texts(engine, drawn) == [texts(engine, [unit])[0] for unit in drawn]
 
@@ -256,102 +264,60 @@ def test_any_of_several_end_tokens_ends_a_text(tmp_path: Path) -> None:
     assert len({tokens[-1] for tokens in decoded(engine, units)} & set(ends)) > 2
 
 
-@pytest.fixture(scope="module")
-def cpu(small: T5Engine) -> WindowWork:
-    return pickle.loads(pickle.dumps(small.cpu))
+def long_paper(engine: Any, number: int, **parameters: Any) -> Prepared:
+    (unit,) = engine.cpu.prepare(Item(number, paper(number, 60)), {"max_new_tokens": MOST} | parameters)
+    assert isinstance(unit, Prepared) and len(unit.data.windows) > 6
+    return unit
 
 
-def manuscript(cpu: WindowWork, content: Paper, **parameters: Any) -> Any:
-    (unit,) = cpu.prepare(Item(0, content), parameters)
-    assert isinstance(unit, Prepared)
-    return unit.data
+def test_in_one_pass_a_summary_joins_what_was_written_of_each_window(small: T5Engine) -> None:
+    unit = long_paper(small, 7, passes=1)
+    (parts,) = written(small, small._fixed._model, unit)
+    assert len(parts) == len(unit.data.windows)
+    assert texts(small, [unit]) == [" ".join(parts)]
 
 
-def body(cpu: WindowWork, ids: Sequence[int]) -> str:
-    text = cpu.text(ids)
-    assert text.startswith("summarize: ")
-    return text.removeprefix("summarize: ")
-
-
-def test_a_long_paper_is_cut_into_windows_of_whole_sentences_in_order(cpu: WindowWork) -> None:
-    content = paper(3, 40)
-    data = manuscript(cpu, content)
-    assert len(data.windows) > 3
-    assert all(len(ids) <= 128 and ids[-1] == 1 for ids in data.windows)
-    whole = " ".join(text for section in content.sections for text in section.paragraphs)
-    assert " ".join(body(cpu, ids) for ids in data.windows) == whole
-    assert all(body(cpu, ids).endswith(".") for ids in data.windows)
-    assert data.coverage == 1.0
-
-
-def test_a_section_begins_a_window_where_it_does_not_fit_into_the_last(cpu: WindowWork) -> None:
-    said = [f"The enzyme binds {number} ligands in water." for number in range(10, 19)]
-    content = Paper("", (Section("One", (" ".join(said[:5]),)), Section("Two", (" ".join(said[5:]),))))
-    assert [body(cpu, ids).count(".") for ids in manuscript(cpu, content).windows] == [5, 4]
-
-
-def test_of_a_paper_with_too_many_windows_those_evenly_spaced_are_read(small: T5Engine) -> None:
-    content = paper(5, 60)
-    whole = manuscript(small.cpu, content)
-    (unit,) = small.cpu.prepare(Item(0, content), {"max_windows": 3, "max_new_tokens": 10})
-    assert isinstance(unit, Prepared)
-    step = len(whole.windows) / 3
-    assert unit.data.windows == tuple(whole.windows[int(at * step)] for at in range(3))
+def test_what_was_written_of_a_long_paper_is_read_again_until_it_is_no_longer_than_a_summary(small: T5Engine) -> None:
+    unit = long_paper(small, 7)
+    passes = written(small, small._fixed._model, unit)
+    counts = [len(parts) for parts in passes]
+    assert len(counts) > 2 and counts == sorted(counts, reverse=True) and counts[-1] == 1
     (summary,) = small.run([unit])
-    read = sum(body(small.cpu, ids).count(".") for ids in unit.data.windows)
-    assert summary.coverage == pytest.approx(read / 60)
-    assert summary.tokens == sum(len(ids) for ids in unit.data.windows)
-    assert unit.tokens == summary.tokens + 3 * 10
+    assert [summary.text] == passes[-1]
+    assert summary.coverage == 1.0
 
 
-def test_of_a_sentence_longer_than_a_window_the_beginning_is_read(cpu: WindowWork) -> None:
-    content = Paper("", (Section("", ("The " + " ".join(f"enzyme {number}" for number in range(300)) + ".",)),))
-    data = manuscript(cpu, content)
-    (ids,) = data.windows
-    assert len(ids) == 128 and ids[-1] == 1
-    assert body(cpu, ids).startswith("The enzyme 0 enzyme 1 ")
-    assert 0 < data.coverage < 0.5
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_no_more_passes_are_made_than_asked_for(small: T5Engine, passes: int) -> None:
+    every = written(small, small._fixed._model, long_paper(small, 7))
+    limited = written(small, small._fixed._model, long_paper(small, 7, passes=passes))
+    assert limited == every[:passes]
 
 
-def test_a_summary_joins_what_was_written_of_each_window(small: T5Engine) -> None:
-    (unit,) = prepared_long = [small.cpu.prepare(Item(0, paper(7, 40)), {"max_new_tokens": MOST})[0]]
-    assert len(unit.data.windows) > 3
-    assert texts(small, prepared_long) == generated(small, small._fixed._model, prepared_long)
+@pytest.mark.parametrize("parameters", [{}, {"max_new_tokens": 100}, {"passes": 2}, {"max_windows": 4}])
+def test_a_row_reads_and_writes_no_more_than_it_is_counted_with(small: T5Engine, parameters: dict[str, int]) -> None:
+    for number in range(8):
+        (unit,) = small.cpu.prepare(Item(number, paper(number, 60)), {"max_new_tokens": MOST} | parameters)
+        read = written_tokens = 0
+        reading = unit.data
+        while reading is not None:
+            read += sum(map(len, reading.windows))
+            written_tokens += len(reading.windows) * reading.asked.max_new_tokens
+            assert reading.tokens == read
+            assert read + written_tokens + reading.spare <= unit.tokens
+            last = reading
+            reading = small.cpu.again(number, reading, ["The enzyme binds 8 ligands."] * len(reading.windows))
+        assert last.spare >= 0
+    (summary,) = small.run([unit])
+    assert unit.data.tokens < summary.tokens < unit.tokens
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (Paper("Only a title", ()), RowError.EMPTY_TEXT),
-        (Rejected(RowError.NUL_BYTE, "byte 3"), RowError.NUL_BYTE),
-        (Molecule("CC"), RowError.UNSUPPORTED),
-    ],
-)
-def test_a_row_without_text_fails_with_its_reason(cpu: WindowWork, content: Any, code: RowError) -> None:
-    (failed,) = cpu.prepare(Item(7, content), {})
-    assert isinstance(failed, Failed) and (failed.row, failed.code) == (7, code)
-
-
-def test_a_prefix_that_fills_the_window_is_too_long(cpu: WindowWork) -> None:
-    (failed,) = cpu.prepare(Item(0, paper(0)), {"prefix": "the " * 200})
-    assert isinstance(failed, Failed) and failed.code is RowError.TOO_LONG
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"max_new_tokens": 0},
-        {"min_new_tokens": 129},
-        {"temperature": -1},
-        {"num_beams": 0},
-        {"temperature": 0.5, "num_beams": 2},
-        {"seed": -1},
-        {"length": 3},
-    ],
-)
-def test_a_parameter_that_cannot_be_meant_is_refused(cpu: WindowWork, parameters: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"parameter '{next(iter(parameters))}'"):
-        cpu.prepare(Item(0, paper(0)), parameters)
+def test_an_engines_summaries_are_finished_with_their_papers_sentences(small: T5Engine) -> None:
+    (outcome,) = small.run([long_paper(small, 7)])
+    summary = small.cpu.finish(pickle.loads(pickle.dumps(outcome)))
+    assert type(summary) is Summary
+    assert summary.text == " ".join(one.text for one in summary.sentences)
+    assert summary.support == min(one.score for one in summary.sentences)
 
 
 def test_more_than_a_decoder_has_positions_for_is_refused(tmp_path: Path) -> None:
@@ -375,7 +341,8 @@ def test_through_the_batcher_rows_join_those_that_run(small: T5Engine, monkeypat
     monkeypatch.setattr(small, "entry", small.entry.model_copy(update={"limits": limits}))
     units = prepared(small)
     outcomes, stats = served(small, units)
-    assert [outcome.text for outcome in outcomes] == texts(small, units)
+    assert outcomes == small.run(units)
+    assert any(outcome.tokens > unit.data.tokens for outcome, unit in zip(outcomes, units, strict=True))
     assert stats.fault_splits == 0 and stats.micro_batches > 10
 
 

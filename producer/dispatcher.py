@@ -21,7 +21,8 @@ from schemas.ledger.dispatches import LANES, Lane
 log = logging.getLogger(__name__)
 
 ROLE = "dispatcher"
-BUSY_TICK = 0.02  # seconds between looks while there is work
+BUSY_TICK = 0.02  # seconds between looks while batches are sent
+STEADY_TICK = 0.08  # while they only run: a look costs some milliseconds of processor time
 IDLE_TICK = 0.5
 CARE_EVERY = 0.5  # seconds between looks for what was lost
 LOST_AFTER = 3.0  # seconds until a message that left its queue unclaimed is sent again
@@ -76,7 +77,7 @@ class Dispatcher:
         idle = not (made or sent) and self._idle()
         for job in jobs.finish(self._database):  # after looking whether batches run, or the last one's end is seen late
             log.info("job %d is done", job)
-        return BUSY_TICK if made or sent else IDLE_TICK if idle else BUSY_TICK * 2
+        return BUSY_TICK if made or sent else IDLE_TICK if idle else STEADY_TICK
 
     def _leads(self) -> bool:
         """Renew the leadership when a third of its time has gone."""
@@ -161,8 +162,8 @@ class Dispatcher:
         return self._listener
 
     def _sleep(self, listener: Connection, seconds: float) -> None:
-        """Sleep, but when idle wake at once for a job that is submitted or changed."""
-        if seconds < IDLE_TICK:
+        """Sleep, but wake at once for a job that is submitted or changed."""
+        if seconds <= BUSY_TICK:
             self.stop.wait(seconds)
             return
         with reachable():

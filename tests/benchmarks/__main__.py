@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,9 @@ def measure(row: str) -> list[Figure] | None:
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "figures.json"
         ended = subprocess.run(
-            [sys.executable, "-m", "tests.benchmarks", "--row", row, "--inside", str(answer)], check=False
+            [sys.executable, "-m", "tests.benchmarks", "--row", row, "--inside", str(answer)],
+            check=False,
+            env={"OMP_WAIT_POLICY": "passive", **os.environ},  # as workers have it; the others gain by it, too
         )
         if ended.returncode or not answer.exists():
             print(f"{row:<26}broken: its process ended with status {ended.returncode}", flush=True)

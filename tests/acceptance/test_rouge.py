@@ -9,9 +9,9 @@ import pytest
 from schemas.items import Item, Paper, Section
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
+from schemas.sentences import split
 from workers.engines.contract import Prepared
 from workers.engines.extractive import load
-from workers.sentences import split
 
 MEASURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 

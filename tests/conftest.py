@@ -22,6 +22,9 @@ from schemas.migrate import migrate
 
 _NUMBERS = itertools.count()
 
+# As workers have it, before any test imports torch: threads that spin while they wait slow a busy machine many times.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 @pytest.fixture(scope="session")
 def _servers() -> Iterator[EmbeddedServers]:

@@ -12,25 +12,24 @@ if TYPE_CHECKING:
 
 NAME = "ECFP4 + random forest"
 _BITS = 2048
-_TREES = 500
+_TREES = 200  # more changed nothing on Tox21
 
 
 def fingerprints(smiles: Sequence[str]) -> Array:
     """Morgan fingerprints of radius 2, which is ECFP4: (molecules, 2048) uint8. All texts must be molecules."""
     import numpy as np
-    from rdkit import rdBase
     from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 
     morgan = GetMorganGenerator(radius=2, fpSize=_BITS)
-    with rdBase.BlockLogs():
-        rows = [morgan.GetFingerprintAsNumPy(parsed(one)) for one in smiles]
+    rows = [morgan.GetFingerprintAsNumPy(parsed(one)) for one in smiles]
     return np.array(rows, np.uint8).reshape(-1, _BITS)
 
 
 def predict(train: Array, labels: Array, test: Array, *, probability: bool, seed: int = 0) -> Array | None:
     """What the forest says of the test rows, (rows,) float64; None if the labels do not teach it anything.
 
-    500 trees with scikit-learn's defaults. For a probability it is the mean over trees of the positives in the leaf.
+    200 trees with scikit-learn's defaults. For a probability it is the mean over trees of the positives in the leaf. 6,000
+    molecules take ten seconds of one core.
     """
     import numpy as np
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

@@ -123,25 +123,25 @@ def _each(
 
 def parsed(smiles: str) -> Any:
     """The RDKit molecule, or None where the text is none."""
-    from rdkit import Chem
+    from rdkit import Chem, rdBase
 
     if not smiles or smiles.split() != [smiles]:
         return None
-    molecule = Chem.MolFromSmiles(smiles)
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
 
 
 def _canonical_chunk(smiles: list[str]) -> list[str | None]:
-    from rdkit import Chem, rdBase
+    from rdkit import Chem
 
-    with rdBase.BlockLogs():
-        return [None if (molecule := parsed(one)) is None else Chem.MolToSmiles(molecule) for one in smiles]
+    return [None if (molecule := parsed(one)) is None else Chem.MolToSmiles(molecule) for one in smiles]
 
 
 def _describe_chunk(smiles: list[str], filters: tuple[Path, Path] | None) -> Described:
     import numpy as np
     from rdkit import Chem, rdBase
-    from rdkit.Chem import QED, Crippen, Descriptors
+    from rdkit.Chem import QED
     from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
     from rdkit.Contrib.SA_Score import sascorer
 
@@ -152,8 +152,9 @@ def _describe_chunk(smiles: list[str], filters: tuple[Path, Path] | None) -> Des
         for place, molecule in enumerate(molecules):
             bits[place] = morgan.GetFingerprintAsNumPy(molecule)
         values = [
-            (Crippen.MolLogP(m), sascorer.calculateScore(m), QED.qed(m), Descriptors.MolWt(m))  # type: ignore[attr-defined,no-untyped-call]
-            for m in molecules
+            (known.ALOGP, sascorer.calculateScore(molecule), QED.qed(molecule, qedProperties=known), known.MW)  # type: ignore[no-untyped-call]
+            for molecule in molecules
+            for known in [QED.properties(molecule)]  # type: ignore[no-untyped-call]
         ]
         table = np.array(values, np.float64).reshape(-1, len(PROPERTIES))
         return Described(

@@ -77,8 +77,8 @@ def column_names(database: Database, job: JobProgress) -> list[str]:
     """The source's other columns, in the order in which rows bring them."""
     with database.transaction() as connection:
         found = connection.execute(
-            "SELECT name FROM items, json_object_keys(columns) AS name WHERE corpus_id = %s AND columns IS NOT NULL "
-            "GROUP BY name ORDER BY min(row), name",
+            "SELECT name FROM items, json_object_keys(columns) WITH ORDINALITY AS given (name, place) "
+            "WHERE corpus_id = %s AND columns IS NOT NULL GROUP BY name ORDER BY min(row), min(place)",
             (job.corpus_id,),
         ).fetchall()
     return [row["name"] for row in found]

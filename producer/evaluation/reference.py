@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _FORM = 1  # of what is kept; another number forgets it
 _PREFIX = "moses:"
 _MOSES = {"train": "Train", "test": "Test", "test_scaffolds": "TestSF"}  # with MOSES's own short names
-_READY = {"test": "test_stats.npz", "test_scaffolds": "test_scaffolds_stats.npz"}  # ChemNet's statistics come along
+_READY = {"test": "test_stats.npz", "test_scaffolds": "test_scaffolds_stats.npz"}  # computed, they come along
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,15 @@ class Reference:
         return self._kept("known", compute)["keys"]
 
     def described(self, progress: Progress) -> Described:
-        """The set as `molecules.describe` sees it, but without canonical forms and filters."""
+        """The set as `molecules.describe` sees it, but without canonical forms and filters.
+
+        Of MOSES's test sets it is what comes with them, which a test compares with what we compute.
+        """
         import numpy as np
 
         def compute() -> dict[str, Array]:
+            if self.ready is not None:
+                return _statistics_of(self.ready)
             found = molecules.describe(self.smiles(), filters=False, what=f"describing {self.name}", progress=progress)
             return {
                 "given": np.array(found.given),
@@ -112,7 +117,7 @@ class Reference:
             found = chemnet.activations(canonical, what=f"ChemNet over {self.name}", progress=progress)
             return {"mu": found.mean, "sigma": found.covariance}
 
-        kept = self._kept("chemnet", compute)
+        kept = self._kept("described" if self.ready is not None else "chemnet", compute)
         return Activations(kept["mu"], kept["sigma"])
 
     def _kept(self, what: str, compute: Callable[[], dict[str, Array]]) -> dict[str, Array]:
@@ -209,11 +214,20 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _statistics_of(file: Path) -> dict[str, Array]:
-    """Mean and covariance of ChemNet's activations from a file of MOSES's statistics."""
+    """The arrays of `described` and `chemnet` from a file of MOSES's statistics."""
     import numpy as np
 
     with zipfile.ZipFile(file) as archive, archive.open("stats.npy") as stream:
         np.lib.format.read_magic(stream)
         np.lib.format.read_array_header_1_0(stream)
-        statistics = _ArraysOnly(stream).load().item()["FCD"]
-    return {"mu": statistics["mu"].astype(np.float64), "sigma": statistics["sigma"].astype(np.float64)}
+        statistics = _ArraysOnly(stream).load().item()
+    fingerprints = statistics["SNN"]["fps"]
+    return {
+        "given": np.array(len(fingerprints)),
+        "fingerprints": np.packbits(fingerprints, axis=1),
+        **{name: np.array(statistics[name]["values"]) for name in PROPERTIES},
+        **_packed("fragments", statistics["Frag"]["frag"]),
+        **_packed("scaffolds", statistics["Scaf"]["scaf"]),
+        "mu": statistics["FCD"]["mu"].astype(np.float64),
+        "sigma": statistics["FCD"]["sigma"].astype(np.float64),
+    }

@@ -100,6 +100,8 @@ def evaluate_job(
         return
     if job is None:
         raise UsageError("name a job, or give --list")
+    if plot and not plot.parent.is_dir():  # said before the work, rather than after it
+        raise UsageError(f"cannot write {plot}: there is no folder {plot.parent}")
     options = Options(
         reference=reference,
         tests=tuple(test) if test else Options.tests,
@@ -110,14 +112,14 @@ def evaluate_job(
     )
     with opened() as database, _progress() as told:
         found = evaluate(database, job, options, cache_of(load_settings()), told)
-    if plot:
-        from producer.evaluation.plot import save
-
-        save(found, plot)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
         show(found)
+    if plot:
+        from producer.evaluation.plot import save
+
+        save(found, plot)
 
 
 def show(found: Evaluation) -> None:

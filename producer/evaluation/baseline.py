@@ -28,8 +28,8 @@ def fingerprints(smiles: Sequence[str]) -> Array:
 def predict(train: Array, labels: Array, test: Array, *, probability: bool, seed: int = 0) -> Array | None:
     """What the forest says of the test rows, (rows,) float64; None if the labels do not teach it anything.
 
-    200 trees with scikit-learn's defaults. For a probability it is the mean over trees of the positives in the leaf. 6,000
-    molecules take ten seconds of one core.
+    200 trees with scikit-learn's defaults. For a probability it is the mean over trees of the positives in the leaf.
+    6,000 molecules take ten seconds of one core.
     """
     import numpy as np
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -110,7 +109,7 @@ def _each(
     """Results for each chunk, in order. Loky's processes neither copy our threads nor run the user's script again."""
     from joblib import Parallel, delayed
 
-    chunks = (list(islice(smiles, at, at + chunk)) for at in range(0, len(smiles), chunk))
+    chunks = (list(smiles[at : at + chunk]) for at in range(0, len(smiles), chunk))
     single = len(smiles) <= chunk  # starting processes would take longer
     running = Parallel(n_jobs=1 if single else processes, return_as="generator", pre_dispatch="3*n_jobs")
     done = 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from producer.evaluation.metric import MODEL, Evaluation, Metric
 from producer.evaluation.properties import DIFFERENCE
 from schemas.errors import UsageError
 from schemas.items import Task
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _SHOWN = {
     Task.PREDICT: ("ROC-AUC", "Spearman"),
@@ -57,10 +61,7 @@ def _line(metric: Metric) -> str:
     return f"{metric.endpoint}  {metric.name}" if metric.endpoint else metric.name
 
 
-def _draw(axes: object, found: Sequence[Metric], lines: list[str], lower: float, colour: str, name: str) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)  # noqa: S101 - typed so that matplotlib is imported by those who draw alone
+def _draw(axes: Axes, found: Sequence[Metric], lines: list[str], lower: float, colour: str, name: str) -> None:
     values = [one.value or 0.0 for one in found]
     places = [lines.index(_line(one)) + lower for one in found]
     sides = [

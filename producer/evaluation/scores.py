@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Score = Callable[["Array", "Array", "Array"], "Array"]
 
 _BINS = 10
+_ALIKE = 1e-9
 
 
 def roc_auc(labels: Array, predicted: Array, weights: Array) -> Array:
@@ -46,7 +47,7 @@ def calibration_error(labels: Array, predicted: Array, weights: Array) -> Array:
     """
     import numpy as np
 
-    bins = np.minimum((predicted * _BINS).astype(int), _BINS - 1)
+    bins = (predicted * _BINS).astype(int).clip(0, _BINS - 1)
     apart = (predicted - labels) * (bins == np.arange(_BINS)[:, None])
     gaps = abs(weights @ apart.T).sum(1)
     return _ratio(gaps, weights.sum(1))
@@ -66,8 +67,9 @@ def mae(labels: Array, predicted: Array, weights: Array) -> Array:
 
 def r2(labels: Array, predicted: Array, weights: Array) -> Array:
     """One minus the squared error over that of always saying the labels' mean; negative if worse than that."""
-    mean = _mean(labels, weights)
-    spread = _mean(labels**2, weights) - mean**2
+    apart = labels - _mean(labels, weights)[:, None]
+    spread = _ratio((weights * apart**2).sum(1), weights.sum(1))
+    spread[spread <= (_ALIKE * abs(labels).max()) ** 2] = 0  # labels that are all the same, but for rounding
     return 1 - _ratio(_mean((predicted - labels) ** 2, weights), spread)
 
 
@@ -80,6 +82,7 @@ def spearman(labels: Array, predicted: Array, weights: Array) -> Array:
     one = one - _ratio((one * weights).sum(1), total)[:, None]
     other = other - _ratio((other * weights).sum(1), total)[:, None]
     both = (weights * one**2).sum(1) * (weights * other**2).sum(1)
+    both[both <= _ALIKE] = 0  # ranks that are all the same, but for rounding
     return _ratio((weights * one * other).sum(1), np.sqrt(both))
 
 

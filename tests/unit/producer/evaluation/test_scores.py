@@ -32,7 +32,7 @@ def test_scores_of_numbers_by_hand() -> None:
 
 
 def test_a_score_that_its_labels_do_not_define_is_nan() -> None:
-    alike, predicted = np.ones(4), np.array([0.1, 0.2, 0.3, 0.4])
+    alike, predicted = np.full(4, 0.1), np.array([0.1, 0.2, 0.3, 0.4])
     for score in (scores.roc_auc, scores.r2, scores.spearman):
         assert np.isnan(score(alike, predicted, ONCE)).all()
     assert np.isnan(scores.pr_auc(np.zeros(4), predicted, ONCE)).all()

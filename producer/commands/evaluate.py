@@ -129,7 +129,7 @@ def show(found: Evaluation) -> None:
         "evaluation": f"{found.id} of job {found.job} ({display.plain(found.corpus)})",
         "model": f"{found.model}, revision {found.revision}",
         "rows": ", ".join(f"{count:,} {what}" for what, count in found.counts.items()),
-        **{name: display.plain(str(value)) for name, value in found.parameters.items() if name != "sha256"},
+        **{name: display.plain(_told(value)) for name, value in found.parameters.items() if name != "sha256"},
     }
     console.print(display.fields(about))
     for notice in found.notices:
@@ -152,6 +152,13 @@ def show(found: Evaluation) -> None:
     if not any(endpoint for endpoint, _ in lines):
         header, rows = header[1:], [row[1:] for row in rows]
     console.print(display.records(header, rows))
+
+
+def _told(value: object) -> str:
+    """A parameter as a person would write it."""
+    if isinstance(value, dict):
+        return ", ".join(name if name == of else f"{name}={of}" for name, of in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _cell(metric: Metric | None) -> str:

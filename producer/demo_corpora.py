@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from schemas.errors import ConfigurationError
+from producer.packages import file_of
 from schemas.items import Molecule, Paper, Record, Section
 
 
@@ -32,10 +31,4 @@ def aclsum_papers() -> Iterator[Record]:
 
 
 def _file_of(package: str, name: str) -> Path:
-    try:
-        path = Path(str(distribution(package).locate_file(name)))
-    except PackageNotFoundError as fault:
-        raise ConfigurationError(f"the demo needs the package {package}: 'make demo' installs it") from fault
-    if not path.exists():
-        raise ConfigurationError(f"the package {package} holds no {name}; 'make demo' installs the right version")
-    return path
+    return file_of(package, name, wanted_by="the demo", install="'make demo' installs it")

@@ -19,6 +19,19 @@ def missing(weights: Weights) -> str | None:
     return None
 
 
+def size(weights: Weights) -> int | None:
+    """Bytes of the model's files on this machine; None where they are not here, or there are none."""
+    if missing(weights) is not None:
+        return None
+    if weights.package is not None:
+        folder = Path(str(distribution(weights.package).locate_file(weights.folder or "")))
+        return sum((folder / name).stat().st_size for name in weights.sha256)
+    if weights.path is not None:
+        path = weights.path.expanduser()
+        return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+    return None
+
+
 def _missing_package(package: str, weights: Weights) -> str | None:
     try:
         installed = distribution(package)

@@ -119,6 +119,20 @@ jobs = Table(
     Index("jobs_live", "task", postgresql_where=text("state IN ('running', 'paused')")),
 )
 
+evaluations = Table(
+    "evaluations",
+    metadata,
+    _identity(),
+    Column("job_id", BigInteger, ForeignKey(jobs.c.id, ondelete="SET NULL")),  # null: the job was deleted since
+    Column("model_id", BigInteger, ForeignKey(models.c.id), nullable=False),
+    Column("corpus", Text, nullable=False),  # its name
+    Column("report", JSONB, nullable=False),  # producer.evaluation.metric.Report
+    Column("versions", JSONB, nullable=False),  # software that judged
+    _created(),
+    Index(None, "job_id"),
+    Index(None, "model_id"),
+)
+
 tallies = Table(
     "tallies",
     metadata,

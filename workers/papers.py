@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from schemas import sentences
 from schemas.items import Paper
-from workers import sentences
 
 ABSTRACT = -1  # stands for the abstract where a section's number is expected
 

@@ -9,12 +9,19 @@ from rich.text import Text
 
 from producer import display
 from producer.commands.bench import bench
-from producer.commands.common import RESULTS, AsJson, ModelName, print_json, registry
-from producer.model_files import missing
+from producer.commands.common import RESULTS, AsJson, ModelName, opened, print_json, registry
+from producer.commands.evaluate import headline
+from producer.evaluation import store
+from producer.evaluation.metric import Evaluation
+from producer.model_files import missing, size
 from schemas.command import examples
-from schemas.errors import SciqueueError
+from schemas.errors import ConfigurationError, SciqueueError, ServerUnavailable
 from schemas.registry import EngineKind, ModelEntry
 from schemas.revision import revision_of
+
+Measured = dict[tuple[str, str], Evaluation]
+
+_PATIENCE = 2.0  # seconds that a database may take before models are shown without what was measured
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +54,8 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         return
     entries = sorted(registry(), key=lambda entry: (entry.task.value, entry.name))
     if as_json:
-        print_json([_as_data(entry) for entry in entries])
+        measured = _measured()
+        print_json([_as_data(entry, measured) for entry in entries])
         return
     # No revisions here: those of models in folders or on a hub take a while to find out.
     rows = [
@@ -60,10 +68,11 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
 def show(name: ModelName, as_json: AsJson = False) -> None:
     """Show all that is known of a model, and whether its weights are on this machine."""
     entry = registry().get(name)
+    measured = _measured()
     if as_json:
-        print_json(_as_data(entry))
+        print_json(_as_data(entry, measured))
     else:
-        _print_model(entry)
+        _print_model(entry, measured)
 
 
 def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
@@ -74,18 +83,31 @@ def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
         return None, str(fault)
 
 
-def _as_data(entry: ModelEntry) -> dict[str, Any]:
+def _measured() -> Measured:
+    """The newest evaluation of each model and revision; none where no database is at hand, which models do not need."""
+    try:
+        with opened(timeout=_PATIENCE) as database:
+            return store.of_models(database)
+    except (ServerUnavailable, ConfigurationError):
+        return {}
+
+
+def _as_data(entry: ModelEntry, measured: Measured) -> dict[str, Any]:
     revision, fault = _revision(entry)
+    evaluation = measured.get((entry.name, revision or ""))
     return entry.model_dump(mode="json") | {
         "revision": revision,
         "unavailable": fault,
         "weights_missing": missing(entry.weights),
+        "size": size(entry.weights),
+        "measured": evaluation and evaluation.model_dump(mode="json"),
     }
 
 
-def _print_model(entry: ModelEntry) -> None:
+def _print_model(entry: ModelEntry, measured: Measured) -> None:
     console = display.console()
     revision, fault = _revision(entry)
+    evaluation = measured.get((entry.name, revision or ""))
     limits = entry.limits
     source = {name: value for name, value in entry.weights if value and name != "sha256"}
     about: dict[str, Any] = {
@@ -96,6 +118,8 @@ def _print_model(entry: ModelEntry) -> None:
         "weights": ", ".join(f"{name} {value}" for name, value in source.items()),
         "": _whereabouts(entry),
         "licence": entry.licence,
+        "trained on": ", ".join(entry.trained_on),
+        "measured": f"{headline(evaluation)} (job {evaluation.job}, {evaluation.corpus})" if evaluation else "",
         "parameters": ", ".join(f"{name}={value}" for name, value in entry.parameters.items()),
         "batch": f"up to {limits.batch_rows:,} rows, {limits.batch_size:,} characters",
         "micro-batch": f"up to {limits.max_rows:,} rows, {limits.token_budget:,} padded tokens",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from producer.evaluation.texts import lead
 from schemas.items import Item, Paper, Section
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
+from schemas.sentences import split
 from workers.engines.contract import Prepared
 from workers.engines.extractive import load
-from workers.sentences import split
 
 MEASURES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -50,7 +51,7 @@ def test_extracted_summaries_reach_the_bar_and_beat_the_lead(capsys: pytest.Capt
         summaries.extend(engine.run(units[at : at + 10]))
 
     texts = {
-        "lead-3": [_lead(paper) for paper, _ in papers],
+        "lead-3": ["\n".join(lead(paper)) for paper, _ in papers],
         "minilm-extractive": ["\n".join(sentence.text for sentence in summary.sentences) for summary in summaries],
     }
     table = {}
@@ -66,8 +67,3 @@ def test_extracted_summaries_reach_the_bar_and_beat_the_lead(capsys: pytest.Capt
             print(f"{name:20}", "  ".join(f"{values[measure]:.3f}" for measure in MEASURES))
     assert table["minilm-extractive"]["rouge1"] >= 0.40
     assert all(table["minilm-extractive"][measure] > table["lead-3"][measure] for measure in MEASURES)
-
-
-def _lead(paper: Paper) -> str:
-    sentences = [text for section in paper.sections for paragraph in section.paragraphs for text in split(paragraph)]
-    return "\n".join(sentences[:3])

@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from tokenizers import Tokenizer
 
+from schemas import sentences
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Paper, Rejected
 from schemas.outcomes import Failed, Outcome, Summary, SummarySentence
-from workers import papers, sampling, sentences
+from workers import papers, sampling
 from workers.engines.contract import Prepared
 from workers.engines.padding import Ids
 from workers.engines.parameters import checked

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.sentences import spans, split
+from schemas.sentences import spans, split
 
 PIECES = 'The cell et al. Fig. 3 0.5 E. coli (see below.) [12] end. so? No! ... • J. mRNA 1. i.e. ü. 。 ) ( "Yes."'
 TRICKY = st.lists(st.sampled_from([*PIECES.split(), "\n\n", " \n", "\u2003", "\u00a0"])).flatmap(

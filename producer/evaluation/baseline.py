@@ -1,0 +1,42 @@
+"""The baseline beside every property model: a random forest over ECFP4 fingerprints, learnt from the same split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from producer.evaluation.molecules import parsed
+
+if TYPE_CHECKING:
+    from producer.evaluation.intervals import Array
+
+NAME = "ECFP4 + random forest"
+_BITS = 2048
+_TREES = 200  # more changed nothing on Tox21
+
+
+def fingerprints(smiles: Sequence[str]) -> Array:
+    """Morgan fingerprints of radius 2, which is ECFP4: (molecules, 2048) uint8. All texts must be molecules."""
+    import numpy as np
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+    morgan = GetMorganGenerator(radius=2, fpSize=_BITS)
+    rows = [morgan.GetFingerprintAsNumPy(parsed(one)) for one in smiles]
+    return np.array(rows, np.uint8).reshape(-1, _BITS)
+
+
+def predict(train: Array, labels: Array, test: Array, *, probability: bool, seed: int = 0) -> Array | None:
+    """What the forest says of the test rows, (rows,) float64; None if the labels do not teach it anything.
+
+    200 trees with scikit-learn's defaults. For a probability it is the mean over trees of the positives in the leaf.
+    6,000 molecules take ten seconds of one core.
+    """
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    if len(labels) == 0 or (probability and len(np.unique(labels)) < 2):
+        return None
+    kind = RandomForestClassifier if probability else RandomForestRegressor
+    forest = kind(_TREES, n_jobs=-1, random_state=seed).fit(train, labels)
+    found: Array = forest.predict_proba(test)[:, 1] if probability else forest.predict(test)
+    return found

@@ -44,12 +44,12 @@ def molecules(rows: int, to: Path) -> Path:
 
 
 def prompts(rows: int, to: Path) -> Path:
-    """Prompts as JSON lines: nothing, fragments of chains and rings, and what no tokenizer knows."""
+    """Prompts as JSON lines: fragments of chains and rings, and what no tokenizer knows."""
     draw = Random(0)
     with to.open("w") as out:
         for row in range(rows):
             wild = draw.choice(("C" * 5000, "Xx", "[Zr]" * 90, "C\u00e9"))
-            tame = draw.choice(("", "C" * draw.randrange(1, 60), "c1ccccc1" * draw.randrange(1, 6), "C1CC(N"))
+            tame = draw.choice(("C", "C" * draw.randrange(1, 60), "c1ccccc1" * draw.randrange(1, 6), "C1CC(N"))
             out.write(json.dumps({"smiles": wild if row % EVERY == 0 else tame, "id": f"p{row}"}) + "\n")
     return to
 

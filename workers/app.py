@@ -19,11 +19,11 @@ from schemas.database import Database
 from schemas.ledger.leases import WorkerInfo
 from schemas.message import TASK_NAME, BatchMessage
 from schemas.settings import Settings
-from workers.batcher import DeviceLost
 from workers.devices import processes_beside
 from workers.lease import LeaseKeeper
 from workers.runner import Runner
 from workers.shelf import Shelf
+from workers.tickets import DeviceLost
 from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

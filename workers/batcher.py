@@ -20,7 +20,7 @@ from workers.counts import BatcherStats
 from workers.engines.contract import ContinuousEngine, Engine, Prepared, check_outcomes
 from workers.memory import Ceiling, free_cached, is_device_lost, is_out_of_memory
 from workers.planner import Beside, Plan, PlanLimits, WaitingRows, plan
-from workers.tickets import Ticket, TicketRow
+from workers.tickets import DeviceLost, Stopped, Ticket, TicketRow
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,6 @@ LAUNCH_SHARE = 16
 
 REFILL_SHARE = 8
 """Rows join a running decoding when this fraction of its places is free: each joining costs a pass of its own."""
-
-
-class Stopped(Exception):
-    """The batcher stopped before it computed all rows of the ticket. Hand the batch back."""
-
-
-class DeviceLost(Stopped):
-    """The process can no longer use its device: end it without handing back, so that its death counts as a crash."""
 
 
 class Batcher:

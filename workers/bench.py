@@ -18,7 +18,7 @@ import psutil
 from schemas.errors import ModelUnavailable, SciqueueError
 from schemas.lifeline import end_with
 from schemas.measured import FailedRows, Measured, Order, SizeRate, from_line
-from workers.batcher import Batcher, Stopped
+from workers.batcher import Batcher
 from workers.cost import CostModel
 from workers.devices import (
     Device,
@@ -31,6 +31,7 @@ from workers.devices import (
 from workers.engines.contract import ContinuousEngine, Engine
 from workers.engines.load import load_engine
 from workers.measure import Measurement, Round, cut
+from workers.tickets import Stopped
 from workers.workshop import Workshop
 
 EVERY = 5.0  # seconds between lines of progress

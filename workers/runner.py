@@ -15,13 +15,12 @@ from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.message import BatchMessage
 from schemas.outcomes import Outcome
-from workers.batcher import DeviceLost, Stopped
 from workers.engines.contract import Prepared
 from workers.lease import LeaseKeeper
 from workers.loading import LoadedModel
 from workers.shelf import Shelf
 from workers.spans import Spans, Step
-from workers.tickets import Ticket
+from workers.tickets import DeviceLost, Stopped, Ticket
 
 log = logging.getLogger(__name__)
 

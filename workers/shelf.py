@@ -17,13 +17,13 @@ from pydantic import ByteSize
 from schemas.database import Database
 from schemas.errors import ModelUnavailable
 from schemas.registry import ModelEntry
-from workers.batcher import Stopped
 from workers.loading import LoadedModel, ModelLoader, RanOut
 from workers.place import Place
 from workers.residence import Load, PutAway, Refuse, Wait, decide
 from workers.room import Memory, Room, give_back
 from workers.spans import Span, Spans, Step
 from workers.tally import ModelCounts
+from workers.tickets import Stopped
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,14 @@ from schemas.outcomes import Outcome
 from workers.engines.contract import Prepared
 
 
+class Stopped(Exception):
+    """The batcher stopped before it computed all rows of the ticket. Hand the batch back."""
+
+
+class DeviceLost(Stopped):
+    """The process can no longer use its device: end it without handing back, so that its death counts as a crash."""
+
+
 class Ticket:
     """The claim on the outcomes of one submission. Submitters use `result` and `cancel`, the batcher the rest."""
 

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Rejected
 from schemas.outcomes import Failed, Outcome
-from workers.batcher import Stopped
 from workers.engines.contract import CpuWork, Prepared
 from workers.preparers import NoProcess, Preparers, ProcessEnded, Work
+from workers.tickets import Stopped
 
 log = logging.getLogger(__name__)
 

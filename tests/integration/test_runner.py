@@ -19,12 +19,12 @@ from schemas.message import BatchMessage
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
 from schemas.states import JobState
-from workers.batcher import DeviceLost
 from workers.lease import LeaseKeeper
 from workers.loading import LoadedModel
 from workers.runner import Runner
 from workers.shelf import Shelf
 from workers.spans import Step
+from workers.tickets import DeviceLost
 
 
 @pytest.fixture

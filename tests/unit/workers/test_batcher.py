@@ -12,10 +12,11 @@ from schemas.errors import RowError
 from schemas.items import Item, Molecule
 from schemas.outcomes import Failed, Outcome, Prediction
 from schemas.registry import ModelEntry, load_registry
-from workers.batcher import Batcher, DeviceLost, Stopped
+from workers.batcher import Batcher
 from workers.cost import CostModel
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
+from workers.tickets import DeviceLost, Stopped
 
 ENTRY = load_registry().get("fake-predict")
 

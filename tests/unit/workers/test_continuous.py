@@ -9,9 +9,10 @@ import pytest
 from schemas.errors import RowError
 from schemas.outcomes import Failed, Outcome, Prediction
 from schemas.registry import ModelEntry, load_registry
-from workers.batcher import Batcher, DeviceLost
+from workers.batcher import Batcher
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
+from workers.tickets import DeviceLost
 
 BUDGET = 240
 PLACES = 8

@@ -17,8 +17,8 @@ import pytest
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Molecule, Rejected
 from schemas.outcomes import Failed, Generation, Outcome
-from workers.batcher import Stopped
 from workers.engines.contract import Prepared
+from workers.tickets import Stopped
 from workers.workshop import Workshop
 
 ROW_SECONDS = 4.0

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     )
 
     @property
+    def models_folder(self) -> Path:
+        """Registry entries of models that were trained on this machine, one a file."""
+        return self.home / "models"
+
+    @property
     def run_dir(self) -> Path:
         """Where running processes leave their ports, passwords and logs (mode 0700)."""
         return self.home / "run"

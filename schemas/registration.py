@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def register(entry: ModelEntry, folder: Path) -> Path:
     file = folder / f"{entry.name}.toml"
     fresh = file.with_suffix(".new")
     fresh.write_text(as_toml(entry), "utf-8")
-    os.replace(fresh, file)
+    fresh.replace(file)
     return file
 
 

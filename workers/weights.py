@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from schemas.errors import ModelUnavailable
-from schemas.registry import Weights
+from schemas.registry import SHIPPED, Weights
 
 # What a snapshot may hold: tensors that cannot run code, and the configuration and tokenizer files as text.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -22,13 +22,17 @@ def locate(weights: Weights) -> Path:
     """The folder (or the single file, for a `path` that names one) which holds a model's files.
 
     A package's `folder` counts from where the distribution is installed, so it begins with an import name; the
-    files named in `sha256` count from that folder and are all compared. A package needs `version` and `sha256`, a
-    hub repository needs the full commit hash as `revision`, since tags and branches can be moved.
+    files named in `sha256` count from that folder and are all compared. Shipped weights need `sha256`, a package
+    `version` and `sha256`, a hub repository the full commit hash as `revision`, since tags and branches can be moved.
 
     Raises:
         ModelUnavailable: nothing is named, or it is missing, not the pinned version, or changed.
     """
-    if weights.package is not None:
+    if weights.shipped is not None:
+        if not weights.sha256:
+            raise ModelUnavailable(f"the shipped weights {weights.shipped} need `sha256` in the registry")
+        folder = SHIPPED / weights.shipped
+    elif weights.package is not None:
         folder = _installed(weights.package, weights)
     elif weights.path is not None:
         folder = weights.path.expanduser()

@@ -22,7 +22,7 @@ def widths(lengths: NDArray[np.int64], most: int = WIDTHS) -> list[int]:
     """
     values, counts = np.unique(lengths, return_counts=True)
     before = np.concatenate([[0], np.cumsum(counts)])
-    # area[k][j]: tokens, padding included, of the rows up to the j-th length, in k + 1 widths; came: where the last begins
+    # area[k][j]: padded tokens of the rows up to the j-th length in k + 1 widths; came: where the last of these begins
     area = [values * before[1:]]
     came: list[NDArray[np.int64]] = []
     for _ in range(min(most, len(values)) - 1):
@@ -103,6 +103,7 @@ class Collate:
         self._pad, self._begin, self._end = pad, begin, end
 
     def __call__(self, rows: Sequence[NDArray[np.uint16]]) -> dict[str, Any]:
+        """See the class."""
         longest = max(map(len, rows)) + 2
         width = int(self._widths[np.searchsorted(self._widths, longest)])
         ids = np.full((len(rows), width), self._pad, dtype=np.int64)

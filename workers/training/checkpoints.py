@@ -17,14 +17,14 @@ _WHOLE = "whole"  # an empty file, written last
 
 def last_whole(folder: Path) -> Path | None:
     """The newest whole checkpoint in `folder`; what a kill has left half-written is removed."""
-    while found := folder.is_dir() and get_last_checkpoint(str(folder)):
+    while found := folder.is_dir() and get_last_checkpoint(str(folder)):  # type: ignore[no-untyped-call]
         if (Path(found) / _WHOLE).exists():
             return Path(found)
         shutil.rmtree(found)
     return None
 
 
-class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class Checkpoints(TrainerCallback):
     """Asks for a checkpoint every so often, by the clock, and at the end; marks it, and tells `saved` of it."""
 
     def __init__(self, folder: Path, seconds: float, saved: Callable[[Path], None]) -> None:

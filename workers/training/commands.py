@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -45,22 +43,37 @@ def register(app: typer.Typer) -> None:
 
 def generator(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="moses:train, moses:test, or a file of SMILES: CSV, TSV or lines; .gz too.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="moses:train, moses:test, or a file of SMILES: CSV, TSV or lines; .gz too."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the run and the model are kept.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the run and the model are kept.")
+    ],
     name: Annotated[str | None, typer.Option(help="The model's name; unset: the folder's.", show_default=False)] = None,
-    epochs: Annotated[float, typer.Option(min=0.0001, help="Passes over the data; the one setting that may change.")] = 1.0,
+    epochs: Annotated[
+        float, typer.Option(min=0.0001, help="Passes over the data; the one setting that may change.")
+    ] = 1.0,
     width: Annotated[int, typer.Option(min=HEAD, help=f"A multiple of {HEAD}.")] = 256,
     layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
     longest: Annotated[int, typer.Option(min=1, help="Tokens; longer rows are left out.")] = 126,
     batch: Annotated[int, typer.Option(min=1, help="Molecules a step.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="The highest; reached soon, and falling to 0 in the second half.")] = 2e-3,
+    learning_rate: Annotated[
+        float, typer.Option(help="The highest; reached soon, and falling to 0 in the second half.")
+    ] = 2e-3,
     precision: Annotated[Precision, typer.Option(help="bf16 needs a processor that computes in it.")] = Precision.FP32,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights, the rows held out and the order.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=2, help="Only the first rows of the data.", show_default=False)] = None,
-    licence: Annotated[str, typer.Option(help="The data's, for the card; known for named data.", show_default=False)] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Only the first rows of the data.", show_default=False)
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="The data's, for the card; known for named data.", show_default=False)
+    ] = "",
     device: Annotated[str, typer.Option(help="'cpu', or a GPU by number or UUID.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Faster after some minutes; needs a C++ compiler.")
     ] = True,
@@ -103,8 +116,8 @@ def generator(
     from workers.training.generator import train
     from workers.training.product import Product
 
-    product = Product(output, name or output.resolve().name, source.licence, shlex.join(["sciqueue", *sys.argv[1:]]))
-    entry = product.entry(longest)
+    product = Product(output, name or output.resolve().name)
     about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
+    entry = product.entry(about)
     file = register_entry(entry, load_settings().models_folder)
     print(f"model '{entry.name}' is trained, in {output}, and registered by {file}")

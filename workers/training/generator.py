@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainingArguments, logging
+from transformers import AutoModelForCausalLM, LlamaConfig, PrinterCallback, Trainer, TrainingArguments, logging
 
 from schemas.errors import UsageError
 from workers.engines.pretrained import read_model
 from workers.training.batches import WIDTHS, Collate, LengthBatches, Molecules, widths
+from workers.training.card import Training
 from workers.training.checkpoints import KEPT, Checkpoints, last_whole
-from workers.training.product import Product, Training
+from workers.training.product import Product
 from workers.training.progress import ProgressLine, Stopwatch
 from workers.training.recipe import HEAD, Recipe
+from workers.training.samples import look_at_samples
 from workers.training.smiles_source import SmilesSource
 from workers.training.vocabulary import Encoded, encode, learn_tokenizer
 
@@ -27,23 +28,23 @@ WARM_UP, DECAY = 0.02, 0.5  # shares of the steps
 DECAY_WEIGHTS, BETAS, CLIP = 0.1, (0.9, 0.95), 1.0
 
 
-class GeneratorTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
-    """The `Trainer`, fed by batches of one width."""
+class GeneratorTrainer(Trainer):
+    """The `Trainer`, with batches from a loader of our own."""
 
-    def __init__(self, batches: LengthBatches, **known: Any) -> None:
-        super().__init__(**known)
-        self._batches = batches
+    def __init__(self, loader: DataLoader[Any], **known: Any) -> None:
+        super().__init__(**known, train_dataset=loader.dataset)
+        self._loader = loader
 
     def get_train_dataloader(self) -> Any:
         """See Trainer."""
-        loader = DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator)
-        return self.accelerator.prepare(loader)
+        return self.accelerator.prepare(self._loader)
 
 
 def train(recipe: Recipe, source: SmilesSource, product: Product, *, compiled: bool, save_seconds: float) -> Training:
     """Train until the recipe's end, from the last checkpoint in the product's folder if there is one.
 
-    The same recipe, threads and precision give the same weights, however often the run was broken off.
+    A run that has ended is only described anew. The same recipe on the same number of threads gives the same weights,
+    however often the run was broken off.
 
     Raises:
         UsageError: there are too few usable rows.
@@ -55,14 +56,17 @@ def train(recipe: Recipe, source: SmilesSource, product: Product, *, compiled: b
     training, held_out = _split(known, recipe.seed)
     shapes = widths(known.lengths)
     batches = LengthBatches(training.lengths, shapes, recipe.batch, recipe.seed)
-    collate = Collate(
-        shapes, pad=tokenizer.pad_token_id, begin=tokenizer.bos_token_id, end=tokenizer.eos_token_id
-    )
+    collate = Collate(shapes, pad=tokenizer.pad_token_id, begin=tokenizer.bos_token_id, end=tokenizer.eos_token_id)
     torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(_config(recipe, tokenizer))
+    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        _config(recipe, tokenizer),
+        # Rows are short: on a CPU in bf16, torch's fused attention took half of a step, the plain one takes a tenth.
+        attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+    )
     steps = max(1, round(recipe.epochs * len(batches)))
     about = Training(
         recipe=recipe,
+        licence=source.licence,
         rows=len(training),
         held_out=len(held_out),
         left_out=known.left_out,
@@ -73,10 +77,8 @@ def train(recipe: Recipe, source: SmilesSource, product: Product, *, compiled: b
 
     def saved(checkpoint: Path) -> None:
         product.take(checkpoint)
-        about.step, about.tokens = trainer.state.global_step, trainer.state.num_input_tokens_seen
-        about.train_loss = next((logged["loss"] for logged in trainer.state.log_history[::-1] if "loss" in logged), None)
+        about.read(checkpoint)
         about.validation_loss = _mean_loss(product.model, held_out, collate)
-        about.wall_seconds, about.cpu_seconds = _time_taken(trainer)
         product.describe(about)
         print(f"step {about.step:,}: saved, validation loss {about.validation_loss:.4f}", flush=True)
 
@@ -84,25 +86,21 @@ def train(recipe: Recipe, source: SmilesSource, product: Product, *, compiled: b
         torch._dynamo.config.recompile_limit = 2 * WIDTHS  # a graph each, and each before there are gradients
         model.compile(dynamic=False)  # in place: its weights keep their names
     trainer = GeneratorTrainer(
-        batches,
+        DataLoader(Molecules(training), batch_sampler=batches, collate_fn=collate),
         model=model,
         args=_arguments(recipe, checkpoints, steps),
-        data_collator=collate,
-        train_dataset=Molecules(training),
         processing_class=tokenizer,
         callbacks=[Checkpoints(checkpoints, save_seconds, saved), ProgressLine(batches.batch_size), Stopwatch()],
     )
     trainer.remove_callback(PrinterCallback)
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if begun is None or _step_of(begun) < steps:
         trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
+    else:
+        saved(begun)
+    about.measured = look_at_samples(product.entry(about), source.rows(recipe.limit))
+    product.describe(about)
     return about
-
-
-def _time_taken(trainer: Trainer) -> tuple[float, float]:
-    """Wall and processor seconds. Resuming replaces the stopwatch by the checkpoint's."""
-    stopwatch = next(one for one in trainer.callback_handler.callbacks if isinstance(one, Stopwatch))
-    return stopwatch.wall, stopwatch.cpu
 
 
 def _split(known: Encoded, seed: int) -> tuple[Encoded, Encoded]:
@@ -126,8 +124,6 @@ def _config(recipe: Recipe, tokenizer: Any) -> LlamaConfig:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        # Rows are short: on a CPU in bf16, torch's fused attention took half of a step, this one a tenth.
-        attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
     )
 
 

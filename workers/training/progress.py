@@ -13,7 +13,7 @@ from transformers.trainer_callback import ExportableState
 _LINE_EVERY = 10.0  # seconds; on a terminal a line that is written over, every second
 
 
-class Stopwatch(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers has no types
+class Stopwatch(TrainerCallback, ExportableState):
     """Wall and processor seconds of the training loop, kept in its checkpoints. Pauses count as wall time alone."""
 
     def __init__(self, wall: float = 0.0, cpu: float = 0.0) -> None:
@@ -39,7 +39,7 @@ class Stopwatch(TrainerCallback, ExportableState):  # type: ignore[misc]  # tran
         return {"args": {"wall": self.wall, "cpu": self.cpu}, "attributes": {}}
 
 
-class ProgressLine(TrainerCallback):  # type: ignore[misc]
+class ProgressLine(TrainerCallback):
     """Step, loss, learning rate, molecules a second and time left, from one line to the next."""
 
     def __init__(self, batch: int) -> None:
@@ -62,7 +62,7 @@ class ProgressLine(TrainerCallback):  # type: ignore[misc]
         self._last = (state.global_step, now)
         left = timedelta(seconds=round((state.max_steps - state.global_step) * seconds / steps))
         line = (
-            f"step {state.global_step:,}/{state.max_steps:,}  loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}  "
-            f"{steps * self._batch / seconds:,.0f} molecules/s  {left} left"
+            f"step {state.global_step:,}/{state.max_steps:,}  loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}"
+            f"  {steps * self._batch / seconds:,.0f} molecules/s  {left} left"
         )
         print(f"\r{line:<100}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,22 @@ class Recipe:
     def inner(self) -> int:
         """The width inside a layer's feed-forward part: 8/3 of the model's, in whole heads, as Llama has it."""
         return -(-self.width * 8 // (3 * HEAD)) * HEAD
+
+    def command(self, name: str) -> str:
+        """The call that makes the same model, in a folder of its name."""
+        options = {
+            "--limit": self.limit,
+            "--epochs": self.epochs,
+            "--width": self.width,
+            "--layers": self.layers,
+            "--longest": self.longest,
+            "--batch": self.batch,
+            "--learning-rate": self.learning_rate,
+            "--precision": self.precision,
+            "--seed": self.seed,
+        }
+        said = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
+        return shlex.join(["sciqueue", "train", "generator", self.data, "-o", name, *said])
 
     def save(self, folder: Path) -> None:
         """Keep the settings in the run's folder, or compare them with those that the run began with.

@@ -33,7 +33,7 @@ def learn_tokenizer(rows: Iterable[str]) -> Any:
         vocab_size=2**16, special_tokens=[PAD, BEGIN, END, UNKNOWN], show_progress=False
     )
     backend.train_from_iterator(rows, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         bos_token=BEGIN,
         eos_token=END,

@@ -13,7 +13,7 @@ def as_toml(entry: ModelEntry) -> str:
     """An entry in the registry's form, without what is only a default."""
     described = entry.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     tables = {name: value for name, value in described.items() if isinstance(value, dict)}
-    lines = [f"[{entry.name}]"]
+    lines = [f"[{json.dumps(entry.name)}]" if "." in entry.name else f"[{entry.name}]"]
     lines += [f"{name} = {_value(value)}" for name, value in described.items() if name not in tables]
     lines += [f"{name} = {_value(value)}" for name, value in tables.items()]
     return "\n".join(lines) + "\n"

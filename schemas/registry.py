@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.errors import ConfigurationError, NotFound
 from schemas.items import Task
 
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
 BUILT_IN = Path(__file__).with_name("models.toml")
 SHIPPED = Path(__file__).with_name("shipped")  # the weights that come with sciqueue, a folder a model
 
@@ -78,7 +79,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     task: Task
     engine: EngineKind
     weights: Weights = Weights()

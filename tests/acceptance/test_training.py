@@ -90,3 +90,42 @@ def test_a_trained_model_generates_at_once_under_a_revision_of_its_own(tmp_path:
     *before, last = weights.read_bytes()
     weights.write_bytes(bytes([*before, last ^ 1]))
     assert revision_of(registry.get("ours")) != listed["ours"]["revision"]
+
+
+def test_a_folder_belongs_to_one_run_at_a_time_and_to_its_data(tmp_path: Path) -> None:
+    data = tmp_path / "some.smi"
+    data.write_text("CCO\nCCN\nc1ccccc1\n" * 100)
+    call = [
+        *SCIQUEUE,
+        "train",
+        "generator",
+        str(data),
+        "-o",
+        str(tmp_path / "run"),
+        "--epochs",
+        "100000",
+        "--no-compile",
+    ]
+
+    def refused() -> tuple[int, str]:
+        run = subprocess.run(call, env={**os.environ, "SCIQUEUE_HOME": str(tmp_path)}, capture_output=True, text=True)
+        return run.returncode, run.stderr
+
+    first = subprocess.Popen(call, env={**os.environ, "SCIQUEUE_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    try:
+        until((tmp_path / "run" / "recipe.json").exists, 60.0)
+        code, why = refused()
+        assert (code, "another process trains in" in why) == (7, True)
+    finally:
+        first.kill()
+        first.wait()
+    data.write_text("CCO\nCCC\nc1ccccc1\n" * 100)
+    code, why = refused()
+    assert (code, "holds a run with sha256" in why) == (2, True)
+
+
+def test_a_folder_whose_name_no_model_can_have_is_refused_at_once(tmp_path: Path) -> None:
+    call = [*SCIQUEUE, "train", "generator", "moses:test", "-o", str(tmp_path / "My Model")]
+    run = subprocess.run(call, capture_output=True, text=True)
+    assert (run.returncode, "give --name" in run.stderr) == (2, True)
+    assert not (tmp_path / "My Model").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +14,11 @@ import typer
 from schemas.command import examples
 from schemas.errors import UsageError
 from schemas.registration import register as register_entry
+from schemas.registry import NAME
 from schemas.settings import load_settings
 from workers.devices import parse_devices, threads_per_process
 from workers.training.recipe import HEAD, Recipe
+from workers.training.run_folder import held
 from workers.training.smiles_source import find_source
 
 TRAINING = "Training"
@@ -86,6 +89,11 @@ def generator(
     """
     if width % HEAD:
         raise UsageError(f"--width {width}: give a multiple of {HEAD}, the width of an attention head")
+    name = name or output.resolve().name
+    if not re.fullmatch(NAME, name):
+        raise UsageError(
+            f"'{name}' is no name for a model: give --name in lower-case letters, digits, '.', '_' and '-'"
+        )
     places = parse_devices(device)
     if len(places) > 1:
         raise UsageError(f"--device '{device}': a run takes one device")
@@ -98,6 +106,7 @@ def generator(
     source = find_source(data, licence)
     recipe = Recipe(
         data=source.name,
+        sha256=source.sha256(),
         limit=limit,
         epochs=epochs,
         width=width,
@@ -108,16 +117,15 @@ def generator(
         precision=precision.value,
         seed=seed,
     )
-    recipe.save(output)
     if compiled and places[0].torch == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
         print("no C++ compiler (g++) found, so nothing is compiled: training takes about twice as long")
         compiled = False
 
-    from workers.training.generator import train
-    from workers.training.product import Product
+    with held(output, recipe):
+        from workers.training.generator import train
+        from workers.training.product import Product
 
-    product = Product(output, name or output.resolve().name)
-    about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
-    entry = product.entry(about)
-    file = register_entry(entry, load_settings().models_folder)
-    print(f"model '{entry.name}' is trained, in {output}, and registered by {file}")
+        product = Product(output, name)
+        about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
+        file = register_entry(product.entry(about), load_settings().models_folder)
+    print(f"model '{name}' is trained, in {output}, and registered by {file}")

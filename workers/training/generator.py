@@ -17,15 +17,15 @@ from workers.training.batches import WIDTHS, Collate, LengthBatches, Molecules, 
 from workers.training.card import Training
 from workers.training.checkpoints import KEPT, Checkpoints, last_whole
 from workers.training.product import Product
-from workers.training.progress import ProgressLine, Stopwatch
+from workers.training.progress import ProgressLine, Stopwatch, tell
 from workers.training.recipe import HEAD, Recipe
 from workers.training.samples import look_at_samples
 from workers.training.smiles_source import SmilesSource
 from workers.training.vocabulary import Encoded, encode, learn_tokenizer
 
 HELD_OUT = 2_000  # rows, at most a tenth of all, for the validation loss
-WARM_UP, DECAY = 0.02, 0.5  # shares of the steps
-DECAY_WEIGHTS, BETAS, CLIP = 0.1, (0.9, 0.95), 1.0
+WARM_UP, FALL = 0.02, 0.5  # shares of the steps
+WEIGHT_DECAY, BETAS, CLIP = 0.1, (0.9, 0.95), 1.0
 
 
 class GeneratorTrainer(Trainer):
@@ -73,14 +73,14 @@ def train(recipe: Recipe, source: SmilesSource, product: Product, *, compiled: b
         parameters=model.num_parameters(),
         steps=steps,
     )
-    print(_opening(about, begun), flush=True)
+    tell(_opening(about, begun))
 
     def saved(checkpoint: Path) -> None:
         product.take(checkpoint)
         about.read(checkpoint)
         about.validation_loss = _mean_loss(product.model, held_out, collate)
         product.describe(about)
-        print(f"step {about.step:,}: saved, validation loss {about.validation_loss:.4f}", flush=True)
+        tell(f"step {about.step:,}: saved, validation loss {about.validation_loss:.4f}")
 
     if compiled:
         torch._dynamo.config.recompile_limit = 2 * WIDTHS  # a graph each, and each before there are gradients
@@ -134,11 +134,11 @@ def _arguments(recipe: Recipe, checkpoints: Path, steps: int) -> TrainingArgumen
         per_device_train_batch_size=recipe.batch,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": math.ceil(DECAY * steps), "decay_type": "linear"},
+        lr_scheduler_kwargs={"num_decay_steps": math.ceil(FALL * steps), "decay_type": "linear"},
         warmup_steps=math.ceil(WARM_UP * steps),
         adam_beta1=BETAS[0],
         adam_beta2=BETAS[1],
-        weight_decay=DECAY_WEIGHTS,
+        weight_decay=WEIGHT_DECAY,
         max_grad_norm=CLIP,
         optim="adamw_torch_fused",
         bf16=recipe.precision == "bf16",

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.files import write_whole
 from schemas.items import Task
 from schemas.registration import as_toml
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
@@ -39,6 +40,7 @@ class Product:
             shutil.copy(checkpoint / name, fresh)
         self.model.mkdir(exist_ok=True)
         for file in fresh.iterdir():
+            file.chmod(0o644)  # safetensors leaves its file to its owner alone; workers may be others
             file.replace(self.model / file.name)
         fresh.rmdir()
 
@@ -50,9 +52,7 @@ class Product:
             ("README.md", as_markdown(card)),
             ("models.toml", as_toml(self.entry(about))),
         ):
-            fresh = self.folder / f"{name}.new"
-            fresh.write_text(text, "utf-8")
-            fresh.replace(self.folder / name)
+            write_whole(self.folder / name, text)
 
     def entry(self, about: Training) -> ModelEntry:
         """The registry's entry."""
@@ -74,6 +74,6 @@ class Product:
                 "seed": 0,
             },
             limits=Limits(
-                batch_rows=512, batch_size=100_000, token_budget=65_536, max_rows=512, max_tokens=longest + 2
+                batch_rows=128, batch_size=100_000, token_budget=65_536, max_rows=512, max_tokens=longest + 2
             ),
         )

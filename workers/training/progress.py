@@ -11,6 +11,13 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 _LINE_EVERY = 10.0  # seconds; on a terminal a line that is written over, every second
+_WIDTH = 110
+
+
+def tell(line: str, *, passing: bool = False) -> None:
+    """Write a line; one that is only `passing` is written over by the next where there is a terminal."""
+    terminal = sys.stdout.isatty()
+    print(f"{line:<{_WIDTH}}" if terminal else line, end="\r" if terminal and passing else "\n", flush=True)
 
 
 class Stopwatch(TrainerCallback, ExportableState):
@@ -44,7 +51,6 @@ class ProgressLine(TrainerCallback):
 
     def __init__(self, batch: int) -> None:
         self._batch = batch
-        self._terminal = sys.stdout.isatty()
         self._last: tuple[int, float] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -57,12 +63,13 @@ class ProgressLine(TrainerCallback):
         if self._last is None or logs is None or "loss" not in logs:
             return
         steps, seconds = state.global_step - self._last[0], now - self._last[1]
-        if seconds < (1.0 if self._terminal else _LINE_EVERY):
+        if seconds < (1.0 if sys.stdout.isatty() else _LINE_EVERY):
             return
         self._last = (state.global_step, now)
         left = timedelta(seconds=round((state.max_steps - state.global_step) * seconds / steps))
-        line = (
-            f"step {state.global_step:,}/{state.max_steps:,}  loss {logs['loss']:.4f}  rate {logs['learning_rate']:.1e}"
-            f"  {steps * self._batch / seconds:,.0f} molecules/s  {left} left"
+        tell(
+            f"step {state.global_step:,}/{state.max_steps:,}  loss {logs['loss']:.4f}"
+            f"  learning rate {logs['learning_rate']:.1e}"
+            f"  {steps * self._batch / seconds:,.0f} molecules/s  {left} left",
+            passing=True,
         )
-        print(f"\r{line:<100}" if self._terminal else line, end="" if self._terminal else "\n", flush=True)

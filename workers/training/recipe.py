@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
-
-from schemas.errors import UsageError
 
 HEAD = 64  # width of an attention head
 
@@ -18,6 +14,7 @@ class Recipe:
     """A generator's. Molecules where nothing else is said; `limit` None means all rows of `data`."""
 
     data: str
+    sha256: str  # of the data's file
     limit: int | None
     epochs: float
     width: int
@@ -48,25 +45,3 @@ class Recipe:
         }
         said = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
         return shlex.join(["sciqueue", "train", "generator", self.data, "-o", name, *said])
-
-    def save(self, folder: Path) -> None:
-        """Keep the settings in the run's folder, or compare them with those that the run began with.
-
-        Only `epochs` may be another: the schedule then ends sooner or later.
-
-        Raises:
-            UsageError: the folder holds a run with other settings.
-        """
-        file = folder / "recipe.json"
-        if file.exists():
-            begun = json.loads(file.read_text("utf-8"))
-            other = {
-                name: (begun.get(name), value)
-                for name, value in asdict(self).items()
-                if name != "epochs" and begun.get(name) != value
-            }
-            if other:
-                differences = ", ".join(f"{name} {old} (now {new})" for name, (old, new) in other.items())
-                raise UsageError(f"{folder} holds a run with {differences}; go on with those, or name another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,18 @@ class SmilesSource:
     name: str
     file: Path
     licence: str = ""
+
+    def sha256(self) -> str:
+        """The file's hash.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            with self.file.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as fault:
+            raise UsageError(f"{self.file} cannot be read: {fault.strerror}") from fault
 
     def rows(self, limit: int | None = None) -> Iterator[str]:
         """The SMILES in the file's order, as they stand there; the first `limit` of them.

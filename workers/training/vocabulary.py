@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -79,12 +79,14 @@ def encode(tokenizer: Any, rows: Iterable[str], *, longest: int) -> Encoded:
     left_out: Counter[str] = Counter()
     remaining = iter(rows)
     while some := list(islice(remaining, _AT_ONCE)):
+        usable = []
         for ids, reason in _encoded(tokenizer, some, longest):
             if reason:
                 left_out[reason] += 1
             else:
-                lengths.append(len(ids))
-                flat.append(np.array(ids, dtype=np.uint16))
+                usable.append(ids)
+        lengths += map(len, usable)
+        flat.append(np.fromiter(chain.from_iterable(usable), dtype=np.uint16))
     offsets = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))])
     return Encoded(np.concatenate(flat) if flat else np.empty(0, np.uint16), offsets, dict(left_out))
 

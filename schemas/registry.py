@@ -1,4 +1,4 @@
-"""The model registry: models are data. `models.toml` beside this file, and the lab's own file on top of it."""
+"""The model registry: models are data. `models.toml` beside this file, and files of the lab's own on top of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schemas.errors import ConfigurationError, NotFound
 from schemas.items import Task
 
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
 BUILT_IN = Path(__file__).with_name("models.toml")
+SHIPPED = Path(__file__).with_name("shipped")  # the weights that come with sciqueue, a folder a model
 
 
 class EngineKind(StrEnum):
@@ -27,10 +29,11 @@ class EngineKind(StrEnum):
 
 
 class Weights(BaseModel):
-    """Where a model's weights come from: exactly one of a folder, an installed package, or a hub repository."""
+    """Where a model's weights come from: one of sciqueue itself, a folder, an installed package, a hub repository."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    shipped: str | None = None  # a folder in `SHIPPED`, with the files' `sha256`
     path: Path | None = None
     package: str | None = None  # an installed distribution, with `version` and the files' `sha256`
     version: str | None = None
@@ -41,8 +44,8 @@ class Weights(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Weights:
-        if sum(source is not None for source in (self.path, self.package, self.hub)) > 1:
-            raise ValueError("weights come from one of path, package or hub")
+        if sum(source is not None for source in (self.shipped, self.path, self.package, self.hub)) > 1:
+            raise ValueError("weights come from one of shipped, path, package or hub")
         return self
 
 
@@ -84,7 +87,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     task: Task
     engine: EngineKind
     weights: Weights = Weights()
@@ -130,8 +133,8 @@ class Registry:
         raise NotFound(f"no default model for {task.value}; name one with --model, or add it to SCIQUEUE_MODELS_FILE")
 
 
-def load_registry(own_file: Path | None = None) -> Registry:
-    """Read the built-in registry and the lab's own; an entry there replaces a built-in one of the same name.
+def load_registry(*own_files: Path) -> Registry:
+    """Read the built-in registry and the lab's own files; a later entry replaces an earlier one of the same name.
 
     An entry with `like = "name"` takes from that earlier one what it does not say itself, but is no default.
 
@@ -140,7 +143,7 @@ def load_registry(own_file: Path | None = None) -> Registry:
     """
     entries: dict[str, ModelEntry] = {}
     written: dict[str, dict[str, Any]] = {}
-    for file in [BUILT_IN, *([own_file] if own_file else [])]:
+    for file in (BUILT_IN, *own_files):
         try:
             described = tomllib.loads(file.read_text("utf-8"))
         except OSError as fault:

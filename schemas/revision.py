@@ -36,10 +36,10 @@ class Pinned:
 
 
 def pin(entry: ModelEntry) -> Pinned:
-    """Find out what the model is at this moment. A folder's files are read for it, a package's are not.
+    """Find out what the model is at this moment. A folder's files are read for it, pinned ones are not.
 
     Raises:
-        ConfigurationError: the entry names no weights, or a package without `version` and `sha256`.
+        ConfigurationError: the entry names no weights, or such as need `version` and `sha256` without them.
         ModelUnavailable: the folder is missing or holds no weights, or the hub cannot tell the commit.
     """
     if entry.engine is EngineKind.FAKE:
@@ -70,6 +70,10 @@ def _pinned(entry: ModelEntry) -> Weights:
     if weights.path is not None:
         path = weights.path.expanduser().resolve()
         return weights.model_copy(update={"path": path, "sha256": {**_hashes(path), **weights.sha256}})
+    if weights.shipped is not None:
+        if not weights.sha256:
+            raise ConfigurationError(f"model '{entry.name}': weights that are shipped need `sha256`")
+        return weights
     if weights.package is not None:
         if weights.version is None or not weights.sha256:
             raise ConfigurationError(

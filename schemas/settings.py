@@ -56,6 +56,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def models_folder(self) -> Path:
+        """Registry entries of models that were trained on this machine, one a file."""
+        return self.home / "models"
+
+    @property
+    def registry_files(self) -> tuple[Path, ...]:
+        """What is read on top of the built-in registry: models trained here, then the lab's own file."""
+        return (*sorted(self.models_folder.glob("*.toml")), *([self.models_file] if self.models_file else []))
+
+    @property
     def run_dir(self) -> Path:
         """Where running processes leave their ports, passwords and logs (mode 0700)."""
         return self.home / "run"

@@ -17,7 +17,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     """Devices, and each model's weights."""
     yield _devices()
     try:
-        registry = load_registry(settings.models_file)
+        registry = load_registry(*settings.registry_files)
     except SciqueueError as fault:
         yield Check("models", False, "the registry cannot be read", str(fault))
         return

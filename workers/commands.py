@@ -1,4 +1,4 @@
-"""The workers' subcommands: `sciqueue worker`."""
+"""The workers' subcommands: `sciqueue worker` and `sciqueue train`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from schemas.lifeline import end_with
 from schemas.settings import load_settings
 from workers.devices import parse_devices
 from workers.supervisor import Supervisor
+from workers.training import commands as training
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
             "sciqueue worker --tasks summarize # takes papers only",
         ),
     )(worker)
+    training.register(app)
 
 
 def worker(

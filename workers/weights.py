@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from schemas.errors import ModelUnavailable
-from schemas.registry import Weights
+from schemas.registry import SHIPPED, Weights
 
 # What a snapshot may hold: tensors that cannot run code, and the configuration and tokenizer files as text.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -22,8 +22,8 @@ def locate(weights: Weights) -> Path:
     """The folder (or the single file, for a `path` that names one) which holds a model's files, all of them compared.
 
     A package's `folder` counts from where the distribution is installed, so it begins with an import name; the
-    files named in `sha256` count from that folder and are all compared. A package needs `version` and `sha256`, a
-    hub repository needs the full commit hash as `revision`, since tags and branches can be moved.
+    files named in `sha256` count from that folder and are all compared. Shipped weights need `sha256`, a package
+    `version` and `sha256`, a hub repository the full commit hash as `revision`, since tags and branches can be moved.
 
     Raises:
         ModelUnavailable: nothing is named, or it is missing, not the pinned version, or changed.
@@ -40,6 +40,10 @@ def find(weights: Weights) -> Path:
     Raises:
         ModelUnavailable: nothing is named, or it is missing, or not the pinned version.
     """
+    if weights.shipped is not None:
+        if not weights.sha256:
+            raise ModelUnavailable(f"the shipped weights {weights.shipped} need `sha256` in the registry")
+        return SHIPPED / weights.shipped
     if weights.package is not None:
         return _installed(weights.package, weights)
     if weights.path is not None:

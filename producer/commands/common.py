@@ -37,7 +37,7 @@ def opened(*, timeout: float = 10.0) -> Iterator[Database]:
 
 def registry() -> Registry:
     """The built-in models and the lab's own."""
-    return load_registry(load_settings().models_file)
+    return load_registry(*load_settings().registry_files)
 
 
 def print_json(data: Any) -> None:

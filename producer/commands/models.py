@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
 
 
 def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the models: the built-in ones and those of SCIQUEUE_MODELS_FILE."""
+    """List the models: the built-in ones, those trained here, and those of SCIQUEUE_MODELS_FILE."""
     if context.invoked_subcommand is not None:
         return
     entries = sorted(registry(), key=lambda entry: (entry.task.value, entry.name))

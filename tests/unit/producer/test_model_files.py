@@ -10,6 +10,12 @@ def test_weights_that_the_registry_ships_are_found() -> None:
     assert missing(load_registry().get("admet-ai").weights) is None
 
 
+def test_shipped_weights_must_be_whole() -> None:
+    weights = load_registry().get("smiles-gpt").weights
+    assert missing(weights) is None
+    assert "sciqueue lacks nonesuch.json" in str(missing(weights.model_copy(update={"sha256": {"nonesuch.json": "0"}})))
+
+
 def test_a_folder_is_looked_for(tmp_path: Path) -> None:
     assert missing(Weights(path=tmp_path)) is None
     assert "no such" in str(missing(Weights(path=tmp_path / "gone")))

@@ -99,7 +99,10 @@ def test_an_unknown_model_is_answered_with_those_there_are() -> None:
         (f'[x]\ntask = "predict"\nengine = "onnx"\n{LIMITS}', "model 'x': engine"),
         (f'[x]\ntask = "predict"\nengine = "fake"\ncolour = "red"\n{LIMITS}', "model 'x': colour"),
         (f'[x]\ntask = "predict"\nengine = "fake"\nprecision = "fp8"\n{LIMITS}', "model 'x': precision"),
-        (f'[x]\ntask = "predict"\nengine = "fake"\nweights = {{ path = "/a", hub = "b/c" }}\n{LIMITS}', "one of path"),
+        (
+            f'[x]\ntask = "predict"\nengine = "fake"\nweights = {{ path = "/a", hub = "b/c" }}\n{LIMITS}',
+            "one of shipped, path",
+        ),
         (f'[x]\ntask = "predict"\nengine = "fake"\n{LIMITS.replace("rows = 4", "rows = 0")}', "limits.batch_rows"),
     ],
 )

@@ -126,6 +126,14 @@ def test_an_unreachable_hub_asks_to_pin_the_revision(monkeypatch: pytest.MonkeyP
         revision_of(entry(Weights(hub="lab/model")))
 
 
+def test_shipped_weights_have_the_revision_of_the_same_files_in_a_folder(folder: Path) -> None:
+    pinned = pin(entry(Weights(path=folder)))
+    hashes = pinned.entry.weights.sha256
+    assert revision_of(entry(Weights(shipped="some-model", sha256=hashes))) == pinned.revision
+    with pytest.raises(ConfigurationError, match="need `sha256`"):
+        pin(entry(Weights(shipped="some-model")))
+
+
 def test_a_fake_engine_has_no_weights() -> None:
     assert revision_of(load_registry().get("fake-predict")) == "builtin"
 

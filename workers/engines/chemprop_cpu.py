@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected
-from schemas.outcomes import Failed, Outcome
+from schemas.outcomes import Failed
 from schemas.registry import ModelEntry
 from workers.engines.contract import Prepared
 from workers.engines.molecule_graph import MoleculeGraph, featurize
@@ -58,7 +58,3 @@ class MoleculeWork:
         graph = featurize(structure.mol)
         data = Featurized(graph, structure.smiles, structure.inchikey, describe(structure.mol))
         return [Prepared(item.row, tokens=len(graph.atoms), data=data)]
-
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Nothing is left to do."""
-        return outcome

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected
-from schemas.outcomes import Failed, Outcome
+from schemas.outcomes import Failed
 from workers.engines.contract import Prepared
 from workers.engines.padding import Ids
 from workers.engines.parameters import checked
@@ -79,10 +79,6 @@ class TokenWork:
             return [Failed(item.row, RowError.TOO_LONG, message)]
         data = Tokenized(tuple(encoded.ids), structure.smiles, structure.inchikey)
         return [Prepared(item.row, tokens=len(data.ids), data=data)]
-
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Nothing is left to do."""
-        return outcome
 
     def _faithful(self, encoded: Any, smiles: str) -> bool:
         """Whether the tokens, but for those set around every text, decode to the SMILES again."""

@@ -30,7 +30,7 @@ class WrongOutcomes(Exception):
 
 
 class CpuWork(Protocol):
-    """What an engine does for a row without its device: before the device computes, and after.
+    """What an engine does for a row without its device, before the device computes.
 
     It can be pickled, knows no torch, and is called from many threads or processes at once.
     """
@@ -49,6 +49,11 @@ class CpuWork(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class FinishingWork(CpuWork, Protocol):
+    """Work that is not done with the device's outcome."""
+
     def finish(self, outcome: Outcome) -> Outcome:
         """Complete an outcome of `run` by what needs no device, such as a generated molecule's properties."""
         ...
@@ -61,7 +66,7 @@ class Engine(Protocol):
     cpu: CpuWork
 
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
-        """Compute one micro-batch: exactly one outcome for each row, in order, still to be finished by `cpu`.
+        """Compute one micro-batch: exactly one outcome for each row, in order, which a `FinishingWork` completes.
 
         Raises:
             torch.OutOfMemoryError, RuntimeError: the micro-batch did not fit or the device erred; the batcher

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from schemas.errors import RowError
 from schemas.items import Item, Paper, Rejected
-from schemas.outcomes import Failed, Outcome
+from schemas.outcomes import Failed
 from schemas.registry import ModelEntry
 from workers import papers
 from workers.engines.contract import Prepared
@@ -84,10 +84,6 @@ class SentenceWork:
             parameters=asked,
         )
         return [Prepared(item.row, sum(map(len, draft.ids)), draft)]
-
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Nothing is left to do."""
-        return outcome
 
 
 def _within(lengths: Sequence[int], limit: int) -> list[int]:

@@ -107,10 +107,6 @@ class FakeEngine:
                 raise RuntimeError(f"poison: {asked.poison}")
         return [self._outcome(row) for row in rows]
 
-    def finish(self, outcome: Outcome) -> Outcome:
-        """Nothing is left to do."""
-        return outcome
-
     def _check(self, item: Item) -> tuple[Content, str] | Failed:
         """The content and its text, when it is of the task's kind and not empty."""
         content = item.content

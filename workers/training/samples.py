@@ -9,6 +9,7 @@ from schemas.outcomes import Generation
 from schemas.registry import ModelEntry
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
+from workers.workshop import Workshop
 
 COUNT = 1_000
 
@@ -20,7 +21,7 @@ def look_at_samples(entry: ModelEntry, learnt: Iterable[str], count: int = COUNT
     """
     engine = load_engine(entry, "cpu")
     units = engine.cpu.prepare(Item(0, Prompt("")), {**entry.parameters, "samples": count})
-    outcomes = [engine.cpu.finish(outcome) for outcome in engine.run([u for u in units if isinstance(u, Prepared)])]
+    outcomes = Workshop(engine.cpu).finish(engine.run([u for u in units if isinstance(u, Prepared)]))
     valid = [one.canonical for one in outcomes if isinstance(one, Generation) and one.valid and one.canonical]
     different = set(valid)
     known = different.intersection(learnt)

@@ -27,6 +27,7 @@ from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
 from workers.engines.load import load_engine
 from workers.engines.seq2seq_cpu import Manuscript
+from workers.workshop import Workshop
 
 ROWS = 200  # units that are computed alone, in random batches and in another order
 TOPICS = [
@@ -198,7 +199,7 @@ def test_preparing_needs_no_torch(module):
 def test_run_gives_one_outcome_of_the_tasks_kind_for_each_unit_in_order(engine, units, together):
     assert [(out.row, getattr(out, "sample", 0)) for out in together] == [(unit.row, unit.sample) for unit in units]
     assert all(isinstance(out, OUTCOMES[engine.entry.task]) for out in together)
-    assert {type(engine.cpu.finish(out)) for out in together} == {OUTCOMES[engine.entry.task]}
+    assert {type(out) for out in Workshop(engine.cpu).finish(together)} == {OUTCOMES[engine.entry.task]}
 
 
 def test_papers_that_are_read_again_are_among_them(units, together):

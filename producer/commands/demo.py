@@ -26,6 +26,7 @@ from schemas.ledger import progress
 from schemas.settings import load_settings
 
 _SHOWN = 5  # results of each kind
+_GENERATED = 1_000  # molecules
 _ENDPOINTS = ("BBB_Martins", "hERG", "AMES", "Solubility_AqSolDB")
 
 
@@ -41,7 +42,7 @@ def demo(
     device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID.")] = "cpu",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
 ) -> None:
-    """Predict 41 ADMET properties of the approved drugs and summarize 100 papers, then show what came out."""
+    """Predict 41 ADMET properties of the approved drugs, summarize 100 papers and generate 1,000 molecules."""
     settings = load_settings()
     console = display.console()
     was_running = StackFile(settings).running() is not None
@@ -61,15 +62,17 @@ def demo(
 
 
 def _run(console: Console, database: Database) -> tuple[int, int]:
-    """Submit both corpora, watch, and show the first results and the rates; returns exit code and a job to export."""
+    """Submit a job of each task, watch, show the first results and the rates; returns exit code and a job to export."""
     began = time.monotonic()
     molecules = _submit(database, approved_drugs(), Task.PREDICT, "demo-approved-drugs")
     papers = _submit(database, aclsum_papers(), Task.SUMMARIZE, "demo-aclsum-papers")
-    code = watch_to_the_end(database, [molecules, papers])
+    generated = _submit(database, None, Task.GENERATE, "demo-generated-molecules", count=_GENERATED)
+    code = watch_to_the_end(database, [molecules, papers, generated])
     seconds = time.monotonic() - began
     _show_predictions(console, database, molecules)
     _show_summaries(console, database, papers)
-    for job in (molecules, papers):
+    _show_generated(console, database, generated)
+    for job in (molecules, papers, generated):
         ended = progress.of_job(database, job)
         took = (ended.finished_at - ended.created_at).total_seconds() if ended.finished_at else seconds
         console.print(
@@ -79,9 +82,11 @@ def _run(console: Console, database: Database) -> tuple[int, int]:
     return code, molecules
 
 
-def _submit(database: Database, records: Iterable[Record], task: Task, name: str) -> int:
+def _submit(
+    database: Database, records: Iterable[Record] | None, task: Task, name: str, count: int | None = None
+) -> int:
     """Submit a corpus; a demo that was run before computes anew, so that there is something to watch."""
-    return submit(database, registry(), records, task=task, name=name, again=True).job
+    return submit(database, registry(), records, task=task, name=name, count=count, again=True).job
 
 
 def _show_predictions(console: Console, database: Database, job: int) -> None:
@@ -100,6 +105,19 @@ def _show_summaries(console: Console, database: Database, job: int) -> None:
     table.add_column("summary")
     for row in _first(results.rows(database, job, failures=False), 2):
         table.add_row(display.plain(row["title"]), display.plain(row["summary"]))
+    console.print(table)
+
+
+def _show_generated(console: Console, database: Database, job: int) -> None:
+    made = [row for row in results.rows(database, job, failures=False) if row["valid"]]
+    table = Table(
+        title=f"The first of {len(made):,} valid molecules among {_GENERATED:,} generated", title_justify="left"
+    )
+    for column in ("molecule", "QED", "SA", "logP", "MW"):
+        table.add_column(column, overflow="fold")
+    for row in _first(made):
+        values = (f"{row[name]:.2f}" for name in ("qed", "sa", "logp", "mw"))
+        table.add_row(display.plain(row["canonical"]), *values)
     console.print(table)
 
 

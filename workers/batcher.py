@@ -47,6 +47,7 @@ class Batcher:
             max_rows=limits.max_rows,
             wait=limits.wait_ms / 1000,
             launch_tokens=limits.token_budget // LAUNCH_SHARE,
+            pads=engine.pads,
         )
         self._ceiling = Ceiling(limits.token_budget)
         self._began = 0.0  # when the present micro-batch was begun to be planned
@@ -197,8 +198,13 @@ class Batcher:
 
     def _learn(self, rows: Sequence[TicketRow]) -> None:
         """Planning and delivering are part of what a micro-batch costs: an engine may be faster than they are."""
-        lengths = [max(1, row.unit.tokens) for row in rows]
-        self._cost.observe(max(lengths) * len(lengths), sum(lengths), self._clock() - self._began)
+        tokens = sum(max(1, row.unit.tokens) for row in rows)
+        self._cost.observe(self._size([row.unit for row in rows]), tokens, self._clock() - self._began)
+
+    def _size(self, units: Sequence[Prepared]) -> int:
+        """The tokens that the device computes for a micro-batch, padding included."""
+        lengths = [max(1, unit.tokens) for unit in units]
+        return max(lengths) * len(lengths) if self._limits.pads else sum(lengths)
 
     def _attempt(self, part: list[TicketRow]) -> RowError | None:
         """Call the engine once, and deliver; say what went wrong. A row that is alone has its failure delivered.
@@ -208,7 +214,7 @@ class Batcher:
         """
         units = [row.unit for row in part]
         longest = max(1, *(unit.tokens for unit in units))
-        padded = longest * len(units)
+        padded = self._size(units)
         started = self._clock()
         self._stats = replace(self._stats, running_since=started)
         outcomes: Sequence[Outcome] = ()

@@ -25,6 +25,7 @@ class OnDevice:
     def __init__(self, engine: Engine, device: threading.Lock) -> None:
         self.entry = engine.entry
         self.cpu = engine.cpu
+        self.pads = engine.pads
         self.since: float | None = None
         self._engine = engine
         self._device = device

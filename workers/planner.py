@@ -4,7 +4,8 @@ A decision depends on nothing but the waiting rows, the limits and the time that
 without threads, clocks or a device. Three aims meet here:
 
 * **Little padding.** A micro-batch costs longest x count, so rows of similar length go together: it is a window of
-  lengths around its first row, the head, as wide as the budget and the bound on padding allow.
+  lengths around its first row, the head, as wide as the budget and the bound on padding allow. Where an engine pads
+  nothing it costs the sum of lengths, and the oldest rows go together.
 * **Fair shares.** Each job has a virtual time, the tokens it was served over its weight. The head is the oldest row
   of the job that is furthest behind, and the window is filled job by job in the same order, so that a big job
   cannot push a small one out (start-time fair queueing, Goyal, Vin and Cheng 1996).
@@ -44,7 +45,8 @@ class PlanLimits:
 
     `wait` is how long, in seconds, the first waiting row may wait for company. Padding may be `waste` times the real
     tokens, and `launch_tokens` more where a micro-batch is saved by it: what one costs, in tokens, however small.
-    Rows that are on the device already, `beside` the new ones, count towards all bounds.
+    Rows that are on the device already, `beside` the new ones, count towards all bounds. Without `pads`,
+    `token_budget` bounds the sum of tokens.
     """
 
     token_budget: int
@@ -52,6 +54,7 @@ class PlanLimits:
     wait: float
     waste: float = 0.25
     launch_tokens: int = 0
+    pads: bool = True
     beside: Beside = ALONE
 
 
@@ -161,6 +164,8 @@ class WaitingRows:
     def take(self, limits: PlanLimits) -> Plan:
         """Take out the next micro-batch and charge its jobs. At least one row must wait."""
         backlogged = self._backlogged()
+        if not limits.pads:
+            return self._take_oldest(backlogged, limits)
         first = _furthest_behind(backlogged)
         self._clock = first.virtual
         key, (length, _) = first.head()
@@ -181,13 +186,40 @@ class WaitingRows:
             if window.share is not first:
                 charged = min(charged, self._clock + LEAD * limits.token_budget / window.share.weight)
             window.share.virtual = max(window.share.virtual, charged)
-        self.count -= len(taken)
+        return self._taken(taken, longest, tokens)
+
+    def _take_oldest(self, backlogged: Sequence[_Share], limits: PlanLimits) -> Plan:
+        """The oldest rows of each job, that of the job furthest behind first, until the next one does not fit."""
+        order = [(share.virtual, share.head()[0], number) for number, share in enumerate(backlogged)]
+        heapify(order)
+        self._clock = order[0][0]
+        taken: list[int] = []
+        longest = tokens = 0
+        while order and len(taken) < limits.max_rows:
+            virtual, key, number = order[0]
+            share = backlogged[number]
+            length = share.by_age[key][0]
+            if taken and tokens + length > limits.token_budget:
+                break
+            del share.by_age[key]
+            del share.by_length[bisect_left(share.by_length, (length, key))]
+            share.virtual = virtual + length / share.weight
+            taken.append(key)
+            longest, tokens = max(longest, length), tokens + length
+            if share.by_age:
+                heapreplace(order, (share.virtual, share.head()[0], number))
+            else:
+                heappop(order)
+        return self._taken(taken, longest, tokens)
+
+    def _taken(self, keys: Sequence[int], longest: int, tokens: int) -> Plan:
+        self.count -= len(keys)
         self.tokens -= tokens
         if not self.count:
             # Nobody waits, so nobody is behind: all start anew.
             self._shares.clear()
             self._clock = 0.0
-        return Plan(tuple(taken), longest, tokens)
+        return Plan(tuple(keys), longest, tokens)
 
     def _forget_idle(self) -> None:
         """Drop the jobs without waiting rows that are not ahead of the others: they would start anew all the same."""

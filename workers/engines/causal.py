@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class CausalEngine:
     """A language model on one device. See the module's docstring; the contract says who calls what."""
 
+    pads = True
+
     def __init__(self, entry: ModelEntry, folder: Path, device: str) -> None:
         if entry.precision != "fp32":
             raise ModelUnavailable(

@@ -33,6 +33,8 @@ REFERENCE = "data/drugbank_approved.csv"
 class ChempropEngine:
     """All ensembles of one model on one device. Values are float32, whatever the device."""
 
+    pads = False  # graphs lie side by side
+
     def __init__(
         self, entry: ModelEntry, device: str, ensembles: Sequence[Ensemble], reference: Reference | None
     ) -> None:

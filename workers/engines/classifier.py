@@ -39,6 +39,8 @@ NOISE = {"fp32": 1e-3, "bf16": 0.25}
 class ClassifierEngine:
     """A sequence classifier on one device. In bf16 what shares a batch moves a value in its third digit."""
 
+    pads = True
+
     def __init__(self, entry: ModelEntry, folder: Path, device: str) -> None:
         self.entry = entry
         self._device = device

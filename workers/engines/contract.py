@@ -65,6 +65,9 @@ class Engine(Protocol):
     entry: ModelEntry
     cpu: CpuWork
 
+    pads: bool
+    """Whether rows are filled up to the longest beside them: then rows of similar length go together."""
+
     def run(self, rows: Sequence[Prepared]) -> Sequence[Outcome]:
         """Compute one micro-batch: exactly one outcome for each row, in order, which a `FinishingWork` completes.
 

@@ -36,6 +36,8 @@ PASS_TOKENS = {"cpu": 2048, "cuda": 65536}
 class ExtractiveEngine:
     """A sentence encoder on one device. See the module's docstring; the contract says who calls what."""
 
+    pads = False  # the sentences of all papers are encoded together, by their own lengths
+
     def __init__(self, entry: ModelEntry, folder: Path, device: str) -> None:
         if entry.precision != "fp32":
             raise ModelUnavailable(

@@ -62,6 +62,7 @@ class FakeEngine:
     """Deterministic outcomes without a model. Each depends on its row alone, and for generation on seed and sample."""
 
     heavy = False
+    pads = True
 
     def __init__(self, entry: ModelEntry) -> None:
         self.entry = entry

@@ -27,6 +27,8 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 class FixedEngine:
     """An encoder-decoder whose rows are decoded in fixed batches. The contract says who calls what."""
 
+    pads = True
+
     def __init__(self, entry: ModelEntry, cpu: WindowWork, fixed: FixedDecoding) -> None:
         self.entry = entry
         self.cpu: CpuWork = cpu
@@ -47,6 +49,8 @@ class FixedEngine:
 
 class T5Engine:
     """A T5 whose rows are decoded continuously. The contract says who calls what."""
+
+    pads = True
 
     def __init__(self, entry: ModelEntry, cpu: WindowWork, fixed: FixedDecoding, model: Any) -> None:
         from workers.engines.t5_network import T5Network

@@ -36,6 +36,8 @@ def units(count: int, tokens: int = 10, first: int = 0) -> list[Prepared]:
 class Device:
     """An engine whose runs the test watches, holds up and lets fail."""
 
+    pads = True
+
     def __init__(self, described: ModelEntry, before: Callable[[Sequence[Prepared]], None] = lambda rows: None) -> None:
         self.entry = described
         self.runs: list[list[Prepared]] = []

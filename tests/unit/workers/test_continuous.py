@@ -31,6 +31,8 @@ def outcome(unit: Prepared) -> Outcome:
 class Decoder:
     """An engine whose rows take `data` steps each. It raises once a row numbered `bad` runs, whatever its company."""
 
+    pads = True
+
     def __init__(self, bad: int | None = None, fault: Exception | None = None, mixed_up: bool = False) -> None:
         self.entry = entry()
         self.cpu = load_engine(self.entry, "cpu").cpu

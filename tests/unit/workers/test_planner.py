@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 
 import pytest
@@ -171,6 +172,36 @@ def test_mixed_lengths_are_padded_little_when_many_rows_wait():
     padded, real = sum(made.padded for made in queue.plans), sum(made.tokens for made in queue.plans)
     in_order = 300 * max(molecules(300)) / sum(molecules(300))
     assert padded / real < 1.2 < 2 < in_order
+
+
+@given(submissions, some_limits.map(lambda limits: replace(limits, pads=False)))
+@settings(max_examples=100, deadline=None)
+def test_without_padding_rows_come_out_once_by_their_age_and_the_budget_bounds_their_sum(adding, limits):
+    queue = Queue()
+    for turn, (job, weight, tokens) in enumerate(adding):
+        queue.add(job, tokens, weight)
+        if turn % 3 == 2:
+            queue.step(limits)
+    for made in queue.drain(limits):
+        real = [queue.length[key] for key in made.keys]
+        assert (made.longest, made.tokens) == (max(real), sum(real))
+        assert len(real) <= limits.max_rows
+        assert made.tokens <= limits.token_budget or len(real) == 1
+    assert queue.turn.keys() == queue.length.keys()
+    for job in set(queue.job.values()):
+        turns = [queue.turn[key] for key in sorted(queue.turn) if queue.job[key] == job]
+        assert turns == sorted(turns)
+    assert (queue.waiting.count, queue.waiting.tokens) == (0, 0)
+
+
+def test_without_padding_jobs_are_served_by_their_weights_whatever_their_lengths():
+    limits = replace(LIMITS, pads=False)
+    queue = Queue()
+    queue.add(1, [10] * 6000, weight=4.0)
+    queue.add(2, [300] * 200)
+    for _ in range(40):
+        queue.step(limits)
+    assert queue.served[1] / queue.served[2] == pytest.approx(4.0, rel=0.1)
 
 
 def backlogged(shares: dict[int, float], draw: Callable[[int, random.Random], int], turns: int) -> Queue:

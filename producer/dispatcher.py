@@ -141,11 +141,14 @@ class Dispatcher:
     def _fill(self, lane: Lane, slots: int) -> int:
         """Top up one queue. The window is a quarter of the slots: enough to keep them busy, and fair."""
         with self._database.transaction() as connection:
-            room = max(LEAST_WINDOW, slots // 4) - dispatches.queued(connection, lane)
+            queued = dispatches.queued(connection, lane)
+            room = max(LEAST_WINDOW, slots // 4) - sum(queued.values())
             waiting = dispatches.waiting(connection, lane, room) if room > 0 else []
         if not waiting:
             return 0
-        choice = choose(waiting, room, self._present[lane])
+        choice = choose(waiting, room, self._present[lane], queued)
+        if not choice.batches:
+            return 0
         self._present[lane] = choice.present
         handed = dispatches.dispatch(self._database, choice.batches, choice.served)
         self._broker.publish(lane.queue, handed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from schemas.ledger.dispatches import Waiting
@@ -24,8 +24,12 @@ class Choice:
     present: float
 
 
-def choose(waiting: Sequence[Waiting], room: int, present: float) -> Choice:
-    """Choose at most `room` of the waiting batches; those of one job keep their order."""
+def choose(waiting: Sequence[Waiting], room: int, present: float, holding: Collection[int] = ()) -> Choice:
+    """Choose at most `room` of the waiting batches; those of one job keep their order.
+
+    The last place stays empty when it is the turn of a job that has a batch among the chosen, or is one of those
+    `holding` a place already: whoever comes next then need not wait until a place becomes free.
+    """
     of_job: dict[int, deque[Waiting]] = defaultdict(deque)
     for batch in waiting:
         of_job[batch.job].append(batch)
@@ -34,7 +38,10 @@ def choose(waiting: Sequence[Waiting], room: int, present: float) -> Choice:
     chosen: list[int] = []
     served: dict[int, float] = {}
     while starts and len(chosen) < room:
-        present, job = heapq.heappop(starts)
+        start, job = heapq.heappop(starts)
+        if len(chosen) == room - 1 and (job in served or job in holding):
+            break
+        present = start
         batch = of_job[job].popleft()
         chosen.append(batch.batch)
         served[job] = present + batch.cost / batch.weight

@@ -81,14 +81,14 @@ def waiting(connection: Connection, lane: Lane, room: int) -> list[Waiting]:
     return [Waiting(**row) for row in rows]
 
 
-def queued(connection: Connection, lane: Lane) -> int:
-    """Batches of a lane whose messages are on their way."""
-    row = connection.execute(
-        "SELECT count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id "
-        f"WHERE b.state = 'queued' AND {_TASK} AND {_SUSPECTS}",
+def queued(connection: Connection, lane: Lane) -> dict[int, int]:
+    """How many batches of each job have their messages on their way in a lane; jobs without any are left out."""
+    rows = connection.execute(
+        "SELECT b.job_id, count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id "
+        f"WHERE b.state = 'queued' AND {_TASK} AND {_SUSPECTS} GROUP BY b.job_id",
         lane.wanted,
-    ).fetchone()
-    return int(row["n"]) if row else 0
+    ).fetchall()
+    return {row["job_id"]: row["n"] for row in rows}
 
 
 def any_live(connection: Connection) -> bool:

@@ -23,11 +23,12 @@ def backlogs(draw: st.DrawFn) -> list[Waiting]:
 
 
 @given(backlogs(), st.integers(1, 50), st.floats(0.0, 1000.0))
-def test_room_is_filled_with_different_batches_and_each_jobs_keep_their_order(
+def test_room_is_filled_but_for_a_last_place_and_each_jobs_batches_keep_their_order(
     waiting: list[Waiting], room: int, present: float
 ) -> None:
     choice = choose(waiting, room, present)
-    assert len(choice.batches) == min(room, len(waiting)) == len(set(choice.batches))
+    assert len(choice.batches) == len(set(choice.batches))
+    assert min(room - 1, len(waiting)) <= len(choice.batches) <= min(room, len(waiting))
     job_of = {batch.batch: batch.job for batch in waiting}
     for job in set(job_of.values()):
         mine = [batch for batch in choice.batches if job_of[batch] == job]
@@ -76,3 +77,11 @@ def test_a_job_that_was_idle_has_no_claim_on_the_past() -> None:
     back = [Waiting(100 + batch, 2, 64.0, 4.0, 0.0) for batch in range(10)]
     chosen = choose([*busy, *back], 10, present=10_000.0).batches
     assert 4 <= sum(batch >= 100 for batch in chosen) <= 6
+
+
+def test_the_last_place_is_kept_for_a_job_that_has_none() -> None:
+    busy = [Waiting(batch, 1, 64.0, 4.0, 10_016.0) for batch in range(10)]
+    assert choose(busy, 2, present=10_000.0).batches == [0]
+    assert choose(busy, 1, present=10_000.0, holding=[1]).batches == []
+    newcomer = Waiting(100, 2, 1.0, 16.0, 0.0)
+    assert choose([*busy, newcomer], 1, present=10_000.0, holding=[1]).batches == [100]

@@ -182,6 +182,7 @@ def test_a_message_overtaken_by_later_ones_is_lost_and_sent_again(
     dispatcher: Dispatcher, broker: Broker, broker_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "OVERTAKEN_AFTER", 0.05)
+    monkeypatch.setattr(module, "LEAST_WINDOW", 4)
     lease = _worker(database)
     _job(database, "overtaken")
     _look(dispatcher, 2)

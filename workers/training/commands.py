@@ -127,5 +127,5 @@ def generator(
 
         product = Product(output, name)
         about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
-        file = register_entry(product.entry(about), load_settings().models_folder)
+        file = register_entry(about.entry(product), load_settings().models_folder)
     print(f"model '{name}' is trained, in {output}, and registered by {file}")

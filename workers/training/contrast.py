@@ -21,7 +21,7 @@ def info_nce(states: Tensor, temperature: float) -> Tensor:
     return functional.cross_entropy(similar, pairs)
 
 
-class ContrastiveMaskedLM(ModernBertForMaskedLM):  # type: ignore[no-untyped-call]
+class ContrastiveForMaskedLM(ModernBertForMaskedLM):  # type: ignore[no-untyped-call]
     """A masked language model whose loss has the contrast of its rows added, as `CollateMasked` lays views out.
 
     A text stands for its molecule by the mean of its tokens' last states, which is what the classifier reads later.

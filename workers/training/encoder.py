@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM, ModernBertConfig, ModernBertForMa
 from schemas.errors import UsageError
 from workers.training.batches import LengthBatches, widths
 from workers.training.checkpoints import last_whole
-from workers.training.contrast import ContrastiveMaskedLM
+from workers.training.contrast import ContrastiveForMaskedLM
 from workers.training.loop import Plan, learn
 from workers.training.masking import CollateMasked, MaskedMolecules
 from workers.training.product import Product
@@ -65,7 +65,7 @@ def pretrain(
     batches = LengthBatches(rows.lengths, widths(rows.lengths), recipe.pretrain_batch, recipe.seed)
     steps = max(1, round(recipe.pretrain_epochs * len(batches)))
     torch.manual_seed(recipe.seed)
-    kind = ContrastiveMaskedLM if recipe.contrast else ModernBertForMaskedLM
+    kind = ContrastiveForMaskedLM if recipe.contrast else ModernBertForMaskedLM
     model = kind._from_config(  # type: ignore[no-untyped-call]
         shape(recipe, tokenizer), attn_implementation=ATTENTION
     )

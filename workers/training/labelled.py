@@ -85,24 +85,33 @@ def read_labelled(file: Path, smiles_column: str, tasks: Sequence[str]) -> Label
     )
 
 
-def split(known: Labelled, unusable: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """The places of those to learn from, to choose by and to test on, by scaffold; none for which there is a reason.
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The places of molecules to learn from, to choose by and to be tested on; `usable` without those refused.
 
-    It is the split that `sciqueue evaluate` makes of the same table: a molecule that the model refuses goes by its
-    SMILES as given, all others by the standardized one.
+    `names` is what each molecule is known by: its standardized SMILES, or as given where it is refused.
+    """
+
+    names: list[str]
+    parts: dict[str, NDArray[np.int64]]
+    usable: dict[str, NDArray[np.int64]]
+
+
+def split(known: Labelled, unusable: Sequence[str]) -> Split:
+    """Split by scaffold, as `sciqueue evaluate` splits the same table; `unusable` has the reason for each, or "".
 
     Raises:
         UsageError: a part has no molecules.
     """
     names = [given if why else smiles for given, smiles, why in zip(known.given, known.smiles, unusable, strict=True)]
-    parts = {
-        name: np.array([at for at in part if not unusable[at]], dtype=np.int64)
-        for name, part in zip(PARTS, scaffold_split([scaffold(one) for one in names]), strict=True)
-    }
-    empty = [name for name, part in parts.items() if not len(part)]
+    found = scaffold_split([scaffold(one) for one in names])
+    parts = {name: np.array(part, dtype=np.int64) for name, part in zip(PARTS, found, strict=True)}
+    may = np.array([not why for why in unusable], dtype=bool)
+    usable = {name: part[may[part]] for name, part in parts.items()}
+    empty = [name for name, part in usable.items() if not len(part)]
     if empty:
         raise UsageError(f"{len(names)} labelled molecules leave none for {' and '.join(empty)}; give more")
-    return parts
+    return Split(names, parts, usable)
 
 
 def _is_molecule(text: str) -> bool:

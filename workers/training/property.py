@@ -22,7 +22,7 @@ from workers.training.best import Best
 from workers.training.checkpoints import last_whole
 from workers.training.encoder import ATTENTION, pretrain, shape
 from workers.training.heads import fold, masked_loss, temperatures
-from workers.training.labelled import Labelled, split
+from workers.training.labelled import Labelled, Split, split
 from workers.training.labelled_batches import CollateLabelled, LabelledMolecules
 from workers.training.loop import Plan, learn, step_of
 from workers.training.product import Product
@@ -46,7 +46,7 @@ class Prepared:
 
     known: Labelled
     texts: list[Ids]
-    parts: dict[str, NDArray[np.int64]]
+    split: Split
     left_out: dict[str, int]
 
 
@@ -70,7 +70,8 @@ def train(
     """
     tokenizer = _tokenizer(recipe, known, source)
     ready = _prepared(known, tokenizer, recipe.longest)
-    learnt = [known.smiles[at] for at in ready.parts["train"]]
+    parts = ready.split.usable
+    learnt = [known.smiles[at] for at in parts["train"]]
     encoder: Path | None = source if isinstance(source, Path) else None
     pretraining = None
     if isinstance(source, SmilesSource):
@@ -79,16 +80,16 @@ def train(
     checkpoints = product.folder / "checkpoints"
     begun = last_whole(checkpoints)
     model = _model(recipe, known, tokenizer, encoder)
-    texts = [ready.texts[at] for at in ready.parts["train"]]
+    texts = [ready.texts[at] for at in parts["train"]]
     lengths = np.array([len(text) for text in texts])
     batches = LengthBatches(lengths, widths(lengths), recipe.batch, recipe.seed)
-    labels, scale, shift = _targets(known, ready.parts["train"])
+    labels, scale, shift = _targets(known, parts["train"])
     about = PropertyTraining(
         recipe=recipe,
         licence=licence,
         tasks=known.tasks,
         kind=known.kind,
-        molecules={name: len(part) for name, part in ready.parts.items()},
+        molecules={name: len(part) for name, part in parts.items()},
         left_out=ready.left_out,
         parameters=model.num_parameters(),
         steps=max(1, round(recipe.epochs * len(batches))),
@@ -97,8 +98,8 @@ def train(
     tell(_opening(about, known, begun))
 
     def judge(current: Any) -> float:
-        outputs = _outputs(current, [ready.texts[at] for at in ready.parts["validation"]], tokenizer.pad_token_id)
-        found = figures(known.kind, known.tasks, labels[ready.parts["validation"]], _read(known.kind, outputs))["mean"]
+        outputs = _outputs(current, [ready.texts[at] for at in parts["validation"]], tokenizer.pad_token_id)
+        found = figures(known.kind, known.tasks, labels[parts["validation"]], _read(known.kind, outputs))["mean"]
         score = found["ROC-AUC"] if known.kind == "probability" else found["RMSE"]
         return float("-inf") if score is None else score if known.kind == "probability" else -score
 
@@ -111,7 +112,7 @@ def train(
             LabelledMolecules(
                 learnt,
                 texts,
-                labels[ready.parts["train"]],
+                labels[parts["train"]],
                 batches,
                 RandomSmiles(tokenizer, recipe.longest, framed=True) if recipe.augment else None,
             ),
@@ -130,7 +131,7 @@ def train(
     about.reached, about.best_step = Reached.read(ended), best.step
     model.load_state_dict(best.weights)
     if known.kind == "probability":
-        places = ready.parts["validation"]
+        places = parts["validation"]
         outputs = _outputs(model, [ready.texts[at] for at in places], tokenizer.pad_token_id)
         scale = 1 / temperatures(outputs, known.labels[places])
         about.temperatures = {task: round(float(1 / one), 3) for task, one in zip(known.tasks, scale, strict=True)}
@@ -223,13 +224,16 @@ def _read(kind: str, outputs: Values) -> Values:
 
 
 def _measured(ready: Prepared, product: Product, filler: int) -> dict[str, Any]:
-    """Scores on the parts that were not learnt from, of the weights as they were saved, and of the baseline."""
-    known = ready.known
+    """Scores on the parts that were not learnt from, of the weights as they were saved, and of the baseline.
+
+    The baseline also learns from what the model refuses, as it does in `sciqueue evaluate`.
+    """
+    known, parts = ready.known, ready.split.usable
     model = read_model("AutoModelForSequenceClassification", product.model, dtype="float32", device="cpu")
-    places = np.concatenate([ready.parts["validation"], ready.parts["test"]])
-    theirs = forest(known.kind, ecfp4(known.smiles), known.labels, ready.parts["train"], places)
+    places = np.concatenate([parts["validation"], parts["test"]])
+    theirs = forest(known.kind, ecfp4(ready.split.names), known.labels, ready.split.parts["train"], places)
     ours = _read(known.kind, _outputs(model, [ready.texts[at] for at in places], filler))
-    cut = len(ready.parts["validation"])
+    cut = len(parts["validation"])
     judged = partial(figures, known.kind, known.tasks)
     return {
         name: {

@@ -84,7 +84,7 @@ def test_a_run_killed_while_it_pretrains_and_while_it_learns_ends_as_one_that_wa
     ended(started(unbroken, 60.0))
     for stage in (broken / "pretrained", broken):
         run = started(broken, 0.0)
-        until(lambda stage=stage: list(stage.glob("checkpoints/*/whole")), 120.0)
+        until(lambda run=run, stage=stage: run.poll() is not None or [*stage.glob("checkpoints/*/whole")], 120.0)
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert run.returncode == -signal.SIGKILL, "the kill came too late"

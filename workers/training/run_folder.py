@@ -52,7 +52,7 @@ def _compare(folder: Path, recipe: DataclassInstance) -> None:
         return
     other = [
         f"{name} {begun.get(name)} (now {value})"
-        for name, value in asdict(recipe).items()
+        for name, value in json.loads(json.dumps(asdict(recipe))).items()  # as the file has it
         if name != "epochs" and begun.get(name) != value
     ]
     if other:

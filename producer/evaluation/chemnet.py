@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from producer.packages import file_of
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
     from producer.evaluation.molecules import Progress
+    from schemas.scores import Array
 
 _INSTALL = "pip install --no-deps fcd-torch==1.0.7"
 _LENGTH = 350  # characters that ChemNet reads

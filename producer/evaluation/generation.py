@@ -20,7 +20,7 @@ from producer.novelty import Known
 from producer.yields import key_of
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
+    from schemas.scores import Array
 
 _SAMPLES, _VALID, _DISTINCT = "samples", "valid samples", "distinct valid molecules"
 _UNIQUE_AT = {"1k": 1000, "10k": 10_000}

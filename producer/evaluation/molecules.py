@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from producer.packages import file_of
+from schemas import baseline
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
+    from schemas.scores import Array
 
 MOSES = "pip install --no-deps molsets==0.3.1"
 BITS = 1024
@@ -129,6 +130,16 @@ def parsed(smiles: str) -> Any:
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
+
+
+def ecfp4(smiles: Sequence[str]) -> Array:
+    """The baseline's fingerprints: (molecules, 2048) uint8. All texts must be molecules."""
+    import numpy as np
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+    morgan = GetMorganGenerator(radius=baseline.RADIUS, fpSize=baseline.BITS)
+    rows = [morgan.GetFingerprintAsNumPy(parsed(one)) for one in smiles]
+    return np.array(rows, np.uint8).reshape(-1, baseline.BITS)
 
 
 def _canonical_chunk(smiles: list[str]) -> list[str | None]:

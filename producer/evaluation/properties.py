@@ -8,19 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from producer.evaluation import baseline, scores
 from producer.evaluation.intervals import RESAMPLES, percentiles, resamples
 from producer.evaluation.labels import number
 from producer.evaluation.metric import MODEL, Better, Metric
-from producer.evaluation.molecules import Progress, parsed
+from producer.evaluation.molecules import Progress, ecfp4, parsed
 from producer.evaluation.outcomes import Row
-from producer.evaluation.scores import Score
+from schemas import baseline, scores
 from schemas.errors import UsageError
 from schemas.registry import Endpoint
+from schemas.scores import Score
 from schemas.splits import FRACTIONS, scaffold_split
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
+    from schemas.scores import Array
 
 DIFFERENCE = "model minus baseline"
 _OF = "labelled molecules"
@@ -133,7 +133,7 @@ def judge(endpoints: Sequence[Endpoint], train: Molecules, test: Predicted, prog
 
     if not len(test.smiles):
         raise UsageError("no molecule is left to be tested on; give more, or a training set (--baseline-train)")
-    learnt, asked = baseline.fingerprints(train.smiles), baseline.fingerprints(test.smiles)
+    learnt, asked = ecfp4(train.smiles), ecfp4(test.smiles)
     tables: dict[str, list[_Scored]] = {}
     for place, endpoint in enumerate(endpoints):
         progress("baseline", place, len(endpoints))

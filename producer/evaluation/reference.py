@@ -29,7 +29,7 @@ from schemas.items import ContentKind, Molecule
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
+    from schemas.scores import Array
 
 _FORM = 1  # of what is kept; another number forgets it
 _PREFIX = "moses:"

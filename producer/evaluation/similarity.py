@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
     from producer.evaluation.molecules import Progress
+    from schemas.scores import Array
 
 _ROWS, _STOCK = 2000, 4000  # a block of similarities is 32 MB
 

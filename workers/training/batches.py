@@ -55,18 +55,18 @@ class LengthBatches:
         self.batch_size = min(batch, len(lengths))
         self.drop_last = True  # asked for by accelerate
         self._class = np.searchsorted(shapes, lengths)
-        self._seed = seed
-        self._epoch = 0
+        self.seed = seed
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called before each epoch."""
-        self._epoch = epoch
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self._class) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng([self._seed, self._epoch])
+        random = np.random.default_rng([self.seed, self.epoch])
         order = random.permutation(len(self._class))
         batches = []
         over = order[:0]

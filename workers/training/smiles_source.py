@@ -1,4 +1,4 @@
-"""The SMILES that a generator is trained on: a data set by name, from an installed package, or a file."""
+"""The SMILES that a model is trained on: a data set by name, from an installed package, or a file."""
 
 from __future__ import annotations
 
@@ -53,15 +53,10 @@ class SmilesSource:
             UsageError: the file cannot be read as text, or its header names no such column.
         """
         try:
-            with self._opened() as text:
+            with opened(self.file) as text:
                 yield from islice(self._lines(text), limit)
         except (OSError, UnicodeDecodeError, EOFError, csv.Error) as fault:
             raise UsageError(f"{self.file} cannot be read: {fault}") from fault
-
-    def _opened(self) -> IO[str]:
-        if self.file.suffix == ".gz":
-            return io.TextIOWrapper(gzip.open(self.file, "rb"), encoding="utf-8", newline="")
-        return self.file.open(encoding="utf-8", newline="")
 
     def _lines(self, text: IO[str]) -> Iterator[str]:
         kind = Path(self.file.name.removesuffix(".gz")).suffix.lower()
@@ -74,6 +69,13 @@ class SmilesSource:
             raise UsageError(f"{self.file}: the header has no column 'smiles', but {', '.join(header) or 'nothing'}")
         at = header.index("smiles")
         yield from (row[at].strip() if at < len(row) else "" for row in table)
+
+
+def opened(file: Path) -> IO[str]:
+    """A text file, compressed (`.gz`) or not; the mark that some programs begin a file with is dropped."""
+    if file.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(file, "rb"), encoding="utf-8-sig", newline="")
+    return file.open(encoding="utf-8-sig", newline="")
 
 
 def find_source(data: str, licence: str = "") -> SmilesSource:

@@ -17,22 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|[-=#$:/\\.()~*]|%\d\d|\d"
-PAD, BEGIN, END, UNKNOWN = "[PAD]", "[BOS]", "[EOS]", "[UNK]"  # in the order of their ids
+PAD, BEGIN, END, UNKNOWN, MASK = "[PAD]", "[BOS]", "[EOS]", "[UNK]", "[MASK]"  # in the order of their ids
 
 _AT_ONCE = 20_000  # rows encoded together, so that few of them are held as objects
 
 
-def learn_tokenizer(rows: Iterable[str]) -> Any:
-    """A `transformers` tokenizer that knows each token of these rows, the frequent ones first."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+def learn_tokenizer(rows: Iterable[str], *, masks: bool = False) -> Any:
+    """A `transformers` tokenizer that knows each token of these rows, the frequent ones first.
+
+    With `masks` it is an encoder's: it also knows a mask, and sets start and end tokens around every text.
+    """
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
+    special = [PAD, BEGIN, END, UNKNOWN, *([MASK] if masks else [])]
     backend = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(SMILES_TOKENS), behavior="isolated")
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=2**16, special_tokens=[PAD, BEGIN, END, UNKNOWN], show_progress=False
-    )
+    trainer = trainers.WordLevelTrainer(vocab_size=2**16, special_tokens=special, show_progress=False)
     backend.train_from_iterator(rows, trainer)
+    if masks:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{BEGIN} $A {END}", special_tokens=[(name, backend.token_to_id(name)) for name in (BEGIN, END)]
+        )
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         bos_token=BEGIN,
@@ -40,6 +46,7 @@ def learn_tokenizer(rows: Iterable[str]) -> Any:
         pad_token=PAD,
         unk_token=UNKNOWN,
         clean_up_tokenization_spaces=False,
+        **({"mask_token": MASK} if masks else {}),
     )
 
 
@@ -80,7 +87,7 @@ def encode(tokenizer: Any, rows: Iterable[str], *, longest: int) -> Encoded:
     remaining = iter(rows)
     while some := list(islice(remaining, _AT_ONCE)):
         usable = []
-        for ids, reason in _encoded(tokenizer, some, longest):
+        for ids, reason in encode_each(tokenizer, some, longest):
             if reason:
                 left_out[reason] += 1
             else:
@@ -91,8 +98,8 @@ def encode(tokenizer: Any, rows: Iterable[str], *, longest: int) -> Encoded:
     return Encoded(np.concatenate(flat) if flat else np.empty(0, np.uint16), offsets, dict(left_out))
 
 
-def _encoded(tokenizer: Any, rows: Sequence[str], longest: int) -> Iterator[tuple[list[int], str]]:
-    """For each row its ids, and why it cannot be used."""
+def encode_each(tokenizer: Any, rows: Sequence[str], longest: int) -> Iterator[tuple[list[int], str]]:
+    """For each row its ids, without start and end, and why it cannot be used, or ""."""
     backend = tokenizer.backend_tokenizer
     special = set(tokenizer.all_special_ids)
     ids = [encoding.ids for encoding in backend.encode_batch(rows, add_special_tokens=False)]

@@ -8,10 +8,12 @@ the usual one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producer.evaluation.intervals import Array
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 Score = Callable[["Array", "Array", "Array"], "Array"]
 

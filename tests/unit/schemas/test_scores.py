@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn import metrics
 
-from producer.evaluation import intervals, scores
+from producer.evaluation import intervals
+from schemas import scores
 
 ONCE = np.ones((1, 4), np.int64)
 

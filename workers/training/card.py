@@ -1,16 +1,15 @@
-"""The card of a model: what it was made of, how, and how far the making has come. For machines and for people."""
+"""The card of a generator: what it was made of, how, and how far the making has come. For machines and for people."""
 
 from __future__ import annotations
 
-import platform
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from schemas.items import Task
+from schemas.registry import EngineKind, Limits, ModelEntry, Weights
+from workers.training.product import Product
+from workers.training.reached import Reached, listed, software, table, time_taken
 from workers.training.recipe import Recipe
-
-SOFTWARE = ("sciqueue", "torch", "transformers", "accelerate", "tokenizers", "rdkit")
 
 
 @dataclass(slots=True)
@@ -24,23 +23,9 @@ class Training:
     left_out: dict[str, int]
     parameters: int
     steps: int
-    step: int = 0
-    tokens: int = 0
-    train_loss: float | None = None
+    reached: Reached = field(default_factory=Reached)
     validation_loss: float | None = None
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
     measured: dict[str, float] | None = None
-
-    def read(self, checkpoint: Path) -> None:
-        """How far the run had come by this checkpoint, as the trainer wrote it down there."""
-        from transformers import TrainerState
-
-        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        self.step, self.tokens = state.global_step, int(state.num_input_tokens_seen)
-        self.train_loss = next((logged["loss"] for logged in state.log_history[::-1] if "loss" in logged), None)
-        taken = state.stateful_callbacks["Stopwatch"]["args"]
-        self.wall_seconds, self.cpu_seconds = taken["wall"], taken["cpu"]
 
     def card(self, name: str) -> dict[str, Any]:
         """All of it, as `card.json` has it."""
@@ -60,16 +45,36 @@ class Training:
             "training": {
                 "parameters": self.parameters,
                 "steps": self.steps,
-                "step": self.step,
-                "tokens": self.tokens,
-                "train_loss": self.train_loss,
                 "validation_loss": self.validation_loss,
-                "wall_seconds": round(self.wall_seconds),
-                "cpu_seconds": round(self.cpu_seconds),
+                **self.reached.card(),
             },
-            "software": {"python": platform.python_version()} | {package: version(package) for package in SOFTWARE},
+            "software": software(),
             "measured": self.measured,
         }
+
+    def entry(self, product: Product) -> ModelEntry:
+        """The registry's entry."""
+        longest = self.recipe.longest
+        return ModelEntry(
+            name=product.name,
+            task=Task.GENERATE,
+            engine=EngineKind.CAUSAL,
+            weights=Weights(path=product.model.resolve()),
+            licence=self.licence,
+            description=f"A causal language model over SMILES, {self.parameters / 1e6:.1f}M parameters, "
+            f"trained on {self.recipe.data}.",
+            parameters={
+                "samples": 1,
+                "temperature": 1.0,
+                "top_k": 0,
+                "top_p": 1.0,
+                "max_new_tokens": longest + 1,
+                "seed": 0,
+            },
+            limits=Limits(
+                batch_rows=128, batch_size=100_000, token_budget=65_536, max_rows=512, max_tokens=longest + 2
+            ),
+        )
 
 
 def as_markdown(card: dict[str, Any]) -> str:
@@ -87,21 +92,17 @@ def as_markdown(card: dict[str, Any]) -> str:
         "precision, seed": f"{recipe['precision']}, {recipe['seed']}",
         "loss at the last step": f"{train_loss} nats a token",
         "loss on molecules held out": f"{validation_loss} nats a token",
-        "time": f"{training['wall_seconds'] / 60:,.0f} minutes with all pauses and other work beside, "
-        f"{training['cpu_seconds'] / 60:,.0f} minutes of processor time",
-        "software": ", ".join(f"{package} {number}" for package, number in card["software"].items()),
+        "time": time_taken(training),
+        "software": listed(card["software"]),
         **{name: f"{value:g}" for name, value in (card["measured"] or {}).items()},
     }
-    rows = "\n".join(f"| {name} | {fact} |" for name, fact in facts.items())
     return f"""# {card["model"]}
 
 A causal language model over SMILES: Llama's shape, {recipe["layers"]} layers of width {recipe["width"]},
 {training["parameters"]:,} parameters, for sciqueue's engine `{card["engine"]}`. Its weights are kept in fp16, and
 computed with in fp32.
 
-| | |
-|---|---|
-{rows}
+{table(facts)}
 
 A sample is the model's guess. That it is valid means that RDKit reads it, not that it can be made or is safe; molecules
 unlike those that the model learnt from are out of its reach.

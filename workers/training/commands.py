@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,21 +12,14 @@ import typer
 from schemas.command import examples
 from schemas.errors import UsageError
 from schemas.registration import register as register_entry
-from schemas.registry import NAME
 from schemas.settings import load_settings
-from workers.devices import parse_devices, threads_per_process
 from workers.training.recipe import HEAD, Recipe
 from workers.training.run_folder import held
 from workers.training.smiles_source import find_source
+from workers.training.start import Precision, name_of, take_device
+from workers.training.summarizer_command import summarizer
 
 TRAINING = "Training"
-
-
-class Precision(StrEnum):
-    """What a forward pass is computed in; weights and their updates stay in fp32."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +32,13 @@ def register(app: typer.Typer) -> None:
             "sciqueue train generator moses:train -o trial --limit 20000 --no-compile",
         )
     )(generator)
+    group.command(
+        epilog=examples(
+            "sciqueue train summarizer papers.jsonl --from flan-t5-base/ -o ours # run it again to go on after a stop",
+            "sciqueue train summarizer papers.jsonl --from google/flan-t5-base -o ours --device 0 --precision bf16",
+            "sciqueue train summarizer aclsum:train --from flan-t5-base/ -o experts --target experts",
+        )
+    )(summarizer)
     app.add_typer(group, name="train", rich_help_panel=TRAINING)
 
 
@@ -89,20 +87,8 @@ def generator(
     """
     if width % HEAD:
         raise UsageError(f"--width {width}: give a multiple of {HEAD}, the width of an attention head")
-    name = name or output.resolve().name
-    if not re.fullmatch(NAME, name):
-        raise UsageError(
-            f"'{name}' is no name for a model: give --name in lower-case letters, digits, '.', '_' and '-'"
-        )
-    places = parse_devices(device)
-    if len(places) > 1:
-        raise UsageError(f"--device '{device}': a run takes one device")
-    # All this before torch is imported. Threads that wait sleep: beside other work, spinning ones hold the cores
-    # that the others need to get on (48 molecules/s instead of 154 on two busy cores).
-    os.environ.update(places[0].environment)
-    os.environ["OMP_NUM_THREADS"] = str(threads_per_process(1, threads))
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    name = name_of(name, output)
+    torch_device = take_device(device, threads)
     source = find_source(data, licence)
     recipe = Recipe(
         data=source.name,
@@ -117,7 +103,7 @@ def generator(
         precision=precision.value,
         seed=seed,
     )
-    if compiled and places[0].torch == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+    if compiled and torch_device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
         print("no C++ compiler (g++) found, so nothing is compiled: training takes about twice as long")
         compiled = False
 
@@ -127,5 +113,5 @@ def generator(
 
         product = Product(output, name)
         about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
-        file = register_entry(product.entry(about), load_settings().models_folder)
+        file = register_entry(about.entry(product), load_settings().models_folder)
     print(f"model '{name}' is trained, in {output}, and registered by {file}")

@@ -9,19 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.errors import Conflict, UsageError
 from schemas.files import write_whole
-from workers.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _RECIPE = "recipe.json"
 
 
 @contextmanager
-def held(folder: Path, recipe: Recipe) -> Iterator[None]:
+def held(folder: Path, recipe: DataclassInstance) -> Iterator[None]:
     """Hold the folder, which is made if need be, while a run of this recipe goes on or begins there.
 
-    Only `epochs` may be others than those that the run began with: the schedule then ends sooner or later.
+    A recipe is a dataclass with `epochs`, which alone may be others than those that the run began with: the schedule
+    then ends sooner or later.
 
     Raises:
         Conflict: another process trains there.
@@ -41,7 +45,7 @@ def held(folder: Path, recipe: Recipe) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _compare(folder: Path, recipe: Recipe) -> None:
+def _compare(folder: Path, recipe: DataclassInstance) -> None:
     try:
         begun = json.loads((folder / _RECIPE).read_text("utf-8"))
     except FileNotFoundError:

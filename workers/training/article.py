@@ -53,13 +53,13 @@ class Articles:
         written = [" ".join(text.split()) for text in split(pair.target)]
         places = without(papers.body(pair.paper), written)
         if not places:
-            return "no text beside the target"
+            return "without text beside the target"
         target = self._target(written)
         if target is None:
-            return f"a target whose first sentence has more than {self._writes} tokens"
+            return f"with a target whose first sentence has more than {self._writes} tokens"
         source = self._source(places)
         if source is None:
-            return "a prefix that leaves no room"
+            return "with a prefix that leaves no room"
         return Example(row, np.array(source, np.int32), np.array(target, np.int32))
 
     def _source(self, places: Sequence[Place]) -> Sequence[int] | None:

@@ -108,7 +108,7 @@ def _arguments(plan: Plan, checkpoints: Path) -> TrainingArguments:
         bf16=plan.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         seed=plan.seed,
-        logging_steps=10,
+        logging_steps=min(10, plan.steps),
         save_strategy="no",  # by the clock: `Checkpoints`
         save_total_limit=KEPT,
         restore_callback_states_from_checkpoint=True,

@@ -63,14 +63,14 @@ class PaperSource:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            return "no JSON"
+            return "that are no JSON"
         if not isinstance(row, dict):
-            return "no JSON object"
+            return "that are no JSON object"
         if self.name in _NAMED:
             row = _aclsum(row)
         target = row.pop(self.target, None)
         if not isinstance(target, str) or not target.strip():
-            return f"no text in '{self.target}'"
+            return f"without text in '{self.target}'"
         try:
             return Pair(replace(take_paper(row), identifiers={}), target)
         except WrongForm:

@@ -74,7 +74,7 @@ def train(
     learnt, held_out = _split(examples, left_out, recipe.seed)
     lengths = np.array([len(one.source) for one in learnt])
     batches = LengthBatches(lengths, widths(lengths), recipe.batch, recipe.seed)
-    collate = DataCollatorForSeq2Seq(tokenizer, model=model, label_pad_token_id=IGNORED)
+    collate = padding_collator(tokenizer, model)
     about = SummarizerTraining(
         recipe=recipe,
         licence=source.licence,
@@ -117,6 +117,11 @@ def train(
     _describe(product, about)
     tell(_closing(about))
     return about
+
+
+def padding_collator(tokenizer: Any, model: Any = None) -> DataCollatorForSeq2Seq:
+    """Pads rows to their longest, labels with what is no label; adds what the decoder of `model`, if given, reads."""
+    return DataCollatorForSeq2Seq(tokenizer, model=model, label_pad_token_id=IGNORED)
 
 
 def mean_loss(folder: Path, examples: list[Example], collate: DataCollatorForSeq2Seq, device: str) -> float:

@@ -44,7 +44,10 @@ def find_base(named: str, revision: str | None) -> Base:
     else:
         raise NotFound(f"no folder {named}; give --from a checkpoint's folder, or a hub's repository by its name")
     entry = ModelEntry(name="base", task=Task.SUMMARIZE, engine=EngineKind.SEQ2SEQ, weights=weights, limits=_LIMITS)
-    pinned = pin(entry)
+    try:
+        pinned = pin(entry)
+    except ModelUnavailable as fault:
+        raise ModelUnavailable(f"{fault}; here: --revision, or --from a folder that holds the checkpoint") from fault
     return Base(named, pinned.revision.partition("-")[0], find(pinned.entry.weights))
 
 

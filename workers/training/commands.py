@@ -13,10 +13,10 @@ from schemas.command import examples
 from schemas.errors import UsageError
 from schemas.registration import register as register_entry
 from schemas.settings import load_settings
+from workers.training.preparing import Precision, model_name, take_device
 from workers.training.recipe import HEAD, Recipe
 from workers.training.run_folder import held
 from workers.training.smiles_source import find_source
-from workers.training.start import Precision, name_of, take_device
 from workers.training.summarizer_command import summarizer
 
 TRAINING = "Training"
@@ -87,8 +87,8 @@ def generator(
     """
     if width % HEAD:
         raise UsageError(f"--width {width}: give a multiple of {HEAD}, the width of an attention head")
-    name = name_of(name, output)
-    torch_device = take_device(device, threads)
+    name = model_name(output, name)
+    place = take_device(device, threads)
     source = find_source(data, licence)
     recipe = Recipe(
         data=source.name,
@@ -103,7 +103,7 @@ def generator(
         precision=precision.value,
         seed=seed,
     )
-    if compiled and torch_device == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+    if compiled and place.torch == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
         print("no C++ compiler (g++) found, so nothing is compiled: training takes about twice as long")
         compiled = False
 

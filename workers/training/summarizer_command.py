@@ -11,8 +11,8 @@ from schemas.registration import register as register_entry
 from schemas.settings import load_settings
 from workers.training.base import find_base, task_prefix
 from workers.training.paper_source import ABSTRACT, find_papers
+from workers.training.preparing import Precision, model_name, take_device
 from workers.training.run_folder import held
-from workers.training.start import Precision, name_of, take_device
 from workers.training.summarizer_recipe import SummarizerRecipe
 
 
@@ -89,7 +89,7 @@ def summarizer(
     and its registry entry, which also joins this machine's registry. A run that was stopped or killed goes on from its
     last checkpoint when the same command is given again.
     """
-    name = name_of(name, output)
+    name = model_name(output, name)
     take_device(device, threads)
     source = find_papers(data, target, licence)
     begin = find_base(base, revision)

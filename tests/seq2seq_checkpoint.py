@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,7 +32,14 @@ def paper(number: int, sentences: int | None = None) -> Paper:
 
 
 def make_t5_checkpoint(
-    folder: Path, *, gated: bool = False, tied: bool = True, varied: bool = True, seed: int = 0, **config: Any
+    folder: Path,
+    *,
+    gated: bool = False,
+    tied: bool = True,
+    varied: bool = True,
+    seed: int = 0,
+    tokenizer: Any = None,
+    **config: Any,
 ) -> Path:
     """Save a T5 of two blocks a stack: `gated` as flan-t5's feed-forward part, and not `tied` as its embeddings.
 
@@ -41,7 +49,7 @@ def make_t5_checkpoint(
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
-    tokenizer = unigram()
+    tokenizer = tokenizer or unigram()
     shape: dict[str, Any] = {
         "vocab_size": len(tokenizer) + 12,  # as T5's, whose embeddings have rows that no token uses
         "d_model": 64,
@@ -61,6 +69,16 @@ def make_t5_checkpoint(
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
     return folder
+
+
+def make_t5_of_papers(folder: Path, size: int = 2000) -> Path:
+    """Save such a T5 whose tokens are learnt from ACLSum's training papers, for training that begins from nothing."""
+    from workers.training.paper_source import Pair, find_papers
+
+    pairs = [pair for pair in find_papers("aclsum:train").rows() if isinstance(pair, Pair)]
+    bodies = [text for pair in pairs for section in pair.paper.sections for text in section.paragraphs]
+    tokenizer = unigram(size, [*bodies, *(pair.target for pair in pairs)])
+    return make_t5_checkpoint(folder, varied=False, tokenizer=tokenizer)
 
 
 def _vary(model: Any, *, gated: bool, tied: bool) -> None:
@@ -124,8 +142,8 @@ def seq2seq_entry(folder: Path, **fields: Any) -> ModelEntry:
     return ModelEntry(**described | fields)
 
 
-def unigram(size: int = 240) -> Any:
-    """A unigram tokenizer as T5's, learnt on such papers: it ends every text with its end token."""
+def unigram(size: int = 240, texts: Iterable[str] = ()) -> Any:
+    """A unigram tokenizer as T5's, learnt on such papers and other texts: it ends every text with its end token."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -134,8 +152,8 @@ def unigram(size: int = 240) -> Any:
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
-    texts = [text for number in range(200) for part in paper(number).sections for text in part.paragraphs]
-    backend.train_from_iterator(["summarize: 0123456789", *texts], trainer)
+    own = [text for number in range(200) for part in paper(number).sections for text in part.paragraphs]
+    backend.train_from_iterator(["summarize: 0123456789", *own, *texts], trainer)
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="</s>", pad_token="<pad>", unk_token="<unk>", model_max_length=512

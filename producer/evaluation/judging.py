@@ -141,7 +141,7 @@ def _known_to(judged: Finished) -> list[str]:
     if here:
         what = f"{judged.entry.name} was trained on {', '.join(here)}, which this corpus is by its name"
         return [f"{what}: these figures are no test"]
-    return [f"{judged.entry.name} was trained on {', '.join(learnt)}: figures on molecules of these are no test of it"]
+    return [f"{judged.entry.name} was trained on {', '.join(learnt)}: figures on rows of these are no test of it"]
 
 
 def _table(file: Path) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """The metrics of summaries against references, beside the first three sentences of each paper.
 
-ROUGE is F1 with stemming by rouge-score (Lin 2004; Google's implementation), averaged over papers; for rougeLsum
-sentences stand on lines of their own. BLEU is sacrebleu's over the whole corpus, 0 to 100; its version and settings are
-in the metric's note, since figures compare only under the same ones.
+ROUGE is `schemas.rouge`'s, averaged over papers. BLEU is sacrebleu's over the whole corpus, 0 to 100; its version and
+settings are in the metric's note, since figures compare only under the same ones.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from producer.evaluation.molecules import Progress
 from producer.evaluation.outcomes import Row
 from schemas.errors import UsageError
 from schemas.items import Paper
+from schemas.rouge import LEAD, NAMES, Rouge, lead
 from schemas.sentences import split
 
 ABSTRACTS = "abstract"  # the papers' own, rather than a column
-LEAD = "lead-3"
 _OF = "papers"
-_ROUGE = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum"}
 _SHARES = ("coverage", "support")  # of an outcome, 0 to 1
 
 
@@ -69,17 +67,6 @@ def pairs(rows: Iterable[Row], reference: str, counts: Counter[str]) -> list[Pai
     return found
 
 
-def lead(paper: Paper, sentences: int = 3) -> list[str]:
-    """The first sentences of a paper's body: what a summarizer must beat."""
-    found: list[str] = []
-    for section in paper.sections:
-        for paragraph in section.paragraphs:
-            found += split(paragraph)
-            if len(found) >= sentences:
-                return found[:sentences]
-    return found
-
-
 def judge(found: Sequence[Pair], progress: Progress) -> list[Metric]:
     """ROUGE and BLEU of the summaries and of the leads, and means of the shares that outcomes carry."""
     references = [one.reference for one in found]
@@ -95,15 +82,13 @@ def judge(found: Sequence[Pair], progress: Progress) -> list[Metric]:
 
 def rouge(texts: Sequence[str], references: Sequence[str], system: str, progress: Progress) -> list[Metric]:
     """ROUGE-1, -2, -L and -Lsum, with bootstrap intervals over papers."""
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(list(_ROUGE), use_stemmer=True)
-    scores: dict[str, list[float]] = {measure: [] for measure in _ROUGE}
+    scorer = Rouge()
+    scores: dict[str, list[float]] = {name: [] for name in NAMES}
     for place, (text, reference) in enumerate(zip(texts, references, strict=True)):
         progress(f"ROUGE of {system}", place, len(texts))
-        for measure, score in scorer.score(reference, text).items():
-            scores[measure].append(score.fmeasure)
-    return [_mean(name, scores[measure], system) for measure, name in _ROUGE.items()]
+        for name, score in scorer.f1(text, reference).items():
+            scores[name].append(score)
+    return [_mean(name, scores[name], system) for name in NAMES]
 
 
 def bleu(texts: Sequence[str], references: Sequence[str], system: str) -> Metric:

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from producer.readers.formats import Format
 from producer.readers.jats import parse_articles
-from producer.readers.mapping import paragraphs
 from producer.readers.options import ReadOptions
 from producer.readers.sources import SourceFile, storable_name
 from producer.readers.streams import open_stream
 from producer.validate import MAX_CUSTOM_ID, check_paper, check_text, reject
 from schemas.errors import RowError, SciqueueError
 from schemas.items import ContentKind, Paper, Record, Rejected, Section
+from schemas.paper_mapping import paragraphs
 
 _UNREADABLE = {Format.JATS: RowError.MALFORMED_XML, Format.TEXT: RowError.EMPTY_TEXT}
 

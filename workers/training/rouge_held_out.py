@@ -12,6 +12,7 @@ from schemas.sentences import split
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
 from workers.training.paper_source import Pair
+from workers.workshop import Workshop
 
 MODEL = "model"
 _AT_ONCE = 8  # papers
@@ -23,14 +24,14 @@ def judge(entry: ModelEntry, pairs: Sequence[Pair], device: str) -> tuple[dict[s
     A paper that the engine does not summarize counts as an empty summary.
     """
     engine = load_engine(entry, device)
+    workshop = Workshop(engine.cpu)
     scorer = Rouge()
     totals = {system: dict.fromkeys(NAMES, 0.0) for system in (MODEL, LEAD)}
     for begin in range(0, len(pairs), _AT_ONCE):
         some = pairs[begin : begin + _AT_ONCE]
         units = [engine.cpu.prepare(Item(at, pair.paper), entry.parameters) for at, pair in enumerate(some)]
         written = [""] * len(some)
-        for outcome in engine.run([unit for (unit,) in units if isinstance(unit, Prepared)]):
-            done = engine.cpu.finish(outcome)
+        for done in workshop.finish(engine.run([unit for (unit,) in units if isinstance(unit, Prepared)])):
             if isinstance(done, Summary):
                 written[done.row] = "\n".join(sentence.text for sentence in done.sentences)
         for pair, text in zip(some, written, strict=True):

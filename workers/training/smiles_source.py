@@ -59,13 +59,6 @@ class SmilesSource:
         yield from (row[at].strip() if at < len(row) else "" for row in table)
 
 
-def opened(file: Path) -> IO[str]:
-    """A text file, compressed (`.gz`) or not; the mark that some programs begin a file with is dropped."""
-    if file.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(file, "rb"), encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
-
-
 def find_source(data: str, licence: str = "") -> SmilesSource:
     """The source that `data` means: one of the named ones, or a path.
 

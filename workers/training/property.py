@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, logging
 
 from workers.engines.padding import Ids, pad, passes
 from workers.engines.pretrained import read_model, read_tokenizer
@@ -186,6 +186,8 @@ def _model(recipe: PropertyRecipe, known: Labelled, tokenizer: Any, encoder: Pat
     torch.manual_seed(recipe.seed)
     if encoder is None:
         return AutoModelForSequenceClassification.from_config(config, attn_implementation=ATTENTION)  # type: ignore[no-untyped-call]
+    # No warnings that the head is new and that the one for masks is gone.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return AutoModelForSequenceClassification.from_pretrained(
         encoder, config=config, attn_implementation=ATTENTION, dtype=torch.float32
     )

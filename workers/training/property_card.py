@@ -127,8 +127,8 @@ An encoder over SMILES, {training["parameters"]:,} parameters, with one output a
 Each figure is followed by that of {baseline.NAME}, which learnt from the same molecules.
 
 {_figures(card["measured"], data["kind"])}
-It knows how far a molecule lies from those that it learnt from as little as any model of its kind: nothing here tells
-of it. Molecules unlike the training ones are out of its reach.
+The model does not tell how far a molecule lies from those that it learnt from; molecules unlike them are out of its
+reach.
 """
 
 

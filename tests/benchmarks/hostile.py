@@ -1,9 +1,12 @@
-"""Corpora of mixed lengths with hostile rows among them: every hundredth is one that a worker must not grow over."""
+"""Corpora of mixed lengths with hostile rows among them: every fiftieth is one that a worker must not grow over.
+
+The kinds take turns, so that each of them has been there before the memory that counts is looked at.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -11,7 +14,7 @@ from random import Random
 from producer.demo_corpora import aclsum_papers, approved_drugs
 from schemas.items import Molecule, Paper
 
-EVERY = 100  # rows, of which one is hostile
+EVERY = 50  # rows, of which one is hostile
 
 MOLECULES = (
     "C1CC",  # a ring left open
@@ -23,6 +26,7 @@ MOLECULES = (
     "C%00C",  # nonsense of a ring number
     "CC\u00a0O",
 )
+PROMPTS = ("C" * 5000, "Xx", "[Zr]" * 90, "C\u00e9")
 PAPERS = (
     "x" * 400_000,  # one word
     "Yes. " * 20_000,  # the same sentence again and again
@@ -38,7 +42,7 @@ def molecules(rows: int, to: Path) -> Path:
     drugs = cycle([record.content.smiles for record in approved_drugs() if isinstance(record.content, Molecule)])
     with to.open("w") as out:
         for row in range(rows):
-            smiles = draw.choice(MOLECULES) if row % EVERY == 0 else "C" * draw.randrange(10) + next(drugs)
+            smiles = _hostile(MOLECULES, row) or "C" * draw.randrange(10) + next(drugs)
             out.write(f"{smiles}\tm{row}\n")
     return to
 
@@ -48,9 +52,8 @@ def prompts(rows: int, to: Path) -> Path:
     draw = Random(0)
     with to.open("w") as out:
         for row in range(rows):
-            wild = draw.choice(("C" * 5000, "Xx", "[Zr]" * 90, "C\u00e9"))
             tame = draw.choice(("C", "C" * draw.randrange(1, 60), "c1ccccc1" * draw.randrange(1, 6), "C1CC(N"))
-            out.write(json.dumps({"smiles": wild if row % EVERY == 0 else tame, "id": f"p{row}"}) + "\n")
+            out.write(json.dumps({"smiles": _hostile(PROMPTS, row) or tame, "id": f"p{row}"}) + "\n")
     return to
 
 
@@ -62,9 +65,13 @@ def papers(rows: int, to: Path) -> Path:
         for row in range(rows):
             count = int(200 ** draw.random())
             start = draw.randrange(len(sentences) - count)
-            text = draw.choice(PAPERS) if row % EVERY == 0 else " ".join(sentences[start : start + count])
+            text = _hostile(PAPERS, row) or " ".join(sentences[start : start + count])
             out.write(json.dumps({"id": f"p{row}", "title": sentences[start], "text": text}) + "\n")
     return to
+
+
+def _hostile(kinds: Sequence[str], row: int) -> str | None:
+    return None if row % EVERY else kinds[row // EVERY % len(kinds)]
 
 
 def _sentences() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Whether a worker's memory stays flat: 100,000 rows for predict and generate, 2,000 for the text engines.
 
-`make bench-memory`. Lengths are mixed and every hundredth row is hostile. Beside the rows that are done stands what the
+`make bench-memory`. Lengths are mixed and every fiftieth row is hostile. Beside the rows that are done stands what the
 worker and its preparing processes hold; after the first fifth, while models load and caches fill, it must not grow.
 """
 

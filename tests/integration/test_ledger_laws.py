@@ -266,6 +266,7 @@ class Ledger(Workers):
             self.leave(worker, "is found dead")
         self.recall(None, 0.0)
         self.work_off(0)
+        self.work_off(0)  # a job with nine batches ready was not cut further by the first
         assert {job.state for job in self.now.jobs.values()} <= {"done", "cancelled"}
         for id, end in self.now.jobs.items():
             if end.state == "done":

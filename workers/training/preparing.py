@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.errors import UsageError
 from schemas.registry import NAME
-from workers.devices import Device, parse_devices, threads_per_process
+from workers.devices import Device, parse_devices, thread_environment, threads_per_process
 
 
 class Precision(StrEnum):
@@ -46,7 +46,6 @@ def take_device(device: str, threads: int | None) -> Device:
     if len(places) > 1:
         raise UsageError(f"--device '{device}': a run takes one device")
     os.environ.update(places[0].environment)
-    os.environ["OMP_NUM_THREADS"] = str(threads_per_process(1, threads))
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.update(thread_environment(threads_per_process(1, threads)))
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     return places[0]

@@ -17,6 +17,7 @@ from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import RowError, ServerUnavailable
 from schemas.ledger import cuts, dispatches, jobs, leases
 from schemas.ledger.dispatches import LANES, Lane
+from schemas.ledger.outlook import Outlook, look
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,13 @@ class Dispatcher:
         if time.monotonic() - self._cared_at >= CARE_EVERY:
             self._care()
             self._cared_at = time.monotonic()
-        made = cuts.cut(self._database, CUT_AHEAD)
-        sent = sum(self._fill(lane, slots) for lane, slots in self._slots().items())
-        idle = not (made or sent) and self._idle()
-        for job in jobs.finish(self._database):  # after looking whether batches run, or the last one's end is seen late
+        seen = look(self._database, CUT_AHEAD)
+        if made := cuts.cut(self._database, CUT_AHEAD) if seen.uncut else 0:
+            seen = look(self._database, CUT_AHEAD)
+        sent = sum(self._fill(lane, seen) for lane in LANES)
+        for job in jobs.finish(self._database) if seen.complete else ():
             log.info("job %d is done", job)
-        return BUSY_TICK if made or sent else IDLE_TICK if idle else STEADY_TICK
+        return BUSY_TICK if made or sent else STEADY_TICK if seen.live else IDLE_TICK
 
     def _leads(self) -> bool:
         """Renew the leadership when a third of its time has gone."""
@@ -133,30 +135,28 @@ class Dispatcher:
                 message = "the worker died of this row, or gave it up, more than once"
                 dispatches.fail(self._database, batch, RowError.WORKER_CRASH, message)
 
-    def _slots(self) -> dict[Lane, int]:
-        with self._database.transaction() as connection:
-            by_queue = leases.slots_by_queue(connection)
-        return {lane: by_queue[lane.queue] for lane in LANES if lane.queue in by_queue}
+    def _fill(self, lane: Lane, seen: Outlook) -> int:
+        """Top up one queue. The window is a quarter of the slots: enough to keep them busy, and fair.
 
-    def _fill(self, lane: Lane, slots: int) -> int:
-        """Top up one queue. The window is a quarter of the slots: enough to keep them busy, and fair."""
-        with self._database.transaction() as connection:
-            queued = dispatches.queued(connection, lane)
-            room = max(LEAST_WINDOW, slots // 4) - sum(queued.values())
-            waiting = dispatches.waiting(connection, lane, room) if room > 0 else []
-        if not waiting:
+        A job that holds a place leaves the window's last one, and a slot of each worker that has several, to others:
+        a small job that comes beside a large one is then computed at once.
+        """
+        if (slots := seen.slots.get(lane.queue)) is None:
             return 0
-        choice = choose(waiting, room, self._present[lane], queued)
+        messages, holding = seen.messages[lane.queue], seen.holding[lane.queue]
+        room = max(LEAST_WINDOW, slots.total // 4) - messages
+        for_holders = min(room - 1, slots.free - messages - slots.spare) if slots.spare else room - 1
+        if room <= 0 or not seen.waiting[lane.queue] - (holding if for_holders <= 0 else set()):
+            return 0
+        with self._database.transaction() as connection:
+            waiting = dispatches.waiting(connection, lane, room)
+        choice = choose(waiting, room, self._present[lane], holding, kept=room - max(0, for_holders))
         if not choice.batches:
             return 0
         self._present[lane] = choice.present
         handed = dispatches.dispatch(self._database, choice.batches, choice.served)
         self._broker.publish(lane.queue, handed)
         return len(handed)
-
-    def _idle(self) -> bool:
-        with self._database.transaction() as connection:
-            return not dispatches.any_live(connection)
 
     def _listen(self) -> Connection:
         if self._listener is None:

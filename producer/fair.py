@@ -24,27 +24,30 @@ class Choice:
     present: float
 
 
-def choose(waiting: Sequence[Waiting], room: int, present: float, holding: Collection[int] = ()) -> Choice:
+def choose(
+    waiting: Sequence[Waiting], room: int, present: float, holding: Collection[int] = (), kept: int = 1
+) -> Choice:
     """Choose at most `room` of the waiting batches; those of one job keep their order.
 
-    The last place stays empty when it is the turn of a job that has a batch among the chosen, or is one of those
-    `holding` a place already: whoever comes next then need not wait until a place becomes free.
+    The last `kept` places stay empty when it is the turn of a job that has a batch among the chosen, or is one of
+    those `holding` a place already: whoever comes next then need not wait until a place becomes free.
     """
     of_job: dict[int, deque[Waiting]] = defaultdict(deque)
     for batch in waiting:
         of_job[batch.job].append(batch)
-    starts = [(max(batches[0].served, present), job) for job, batches in of_job.items()]
+    # At the same time a job that holds nothing goes first: one that has just joined stands level with the last.
+    starts = [(max(batches[0].served, present), job in holding, job) for job, batches in of_job.items()]
     heapq.heapify(starts)
     chosen: list[int] = []
     served: dict[int, float] = {}
     while starts and len(chosen) < room:
-        start, job = heapq.heappop(starts)
-        if len(chosen) == room - 1 and (job in served or job in holding):
+        start, _, job = heapq.heappop(starts)
+        if len(chosen) >= room - kept and (job in served or job in holding):
             break
         present = start
         batch = of_job[job].popleft()
         chosen.append(batch.batch)
         served[job] = present + batch.cost / batch.weight
         if of_job[job]:
-            heapq.heappush(starts, (served[job], job))
+            heapq.heappush(starts, (served[job], True, job))
     return Choice(chosen, served, present)

@@ -127,11 +127,11 @@ class Stack:
             signal.signal(signum, self._on_signal)
         from schemas.migrate import migrate
 
-        self.start_servers()
+        self._start_servers()
         migrate(find_servers(self._settings).database_url)
         while not self._stop.wait(POLL):
             try:
-                self.start_servers()
+                self._start_servers_again()
             except SciqueueError as fault:
                 log.error("%s", fault)
             for part in self._parts:
@@ -141,11 +141,18 @@ class Stack:
         if self._settings.database_url is None or self._settings.broker_url is None:
             self._servers.stop()
 
-    def start_servers(self) -> None:
-        """Have the embedded servers running where the lab has set none of its own."""
-        if self._settings.database_url is None and not self._servers.postgres.running():
+    def _start_servers(self) -> None:
+        """Have the embedded servers running and answering where the lab has set none of its own."""
+        if self._settings.database_url is None:
             self._servers.start_postgres()
-        if self._settings.broker_url is None and not self._servers.broker.running():
+        if self._settings.broker_url is None:
+            self._servers.start_broker()
+
+    def _start_servers_again(self) -> None:
+        """Start those that have ended. Only their processes are looked for: to log in costs both sides far more."""
+        if self._settings.database_url is None and self._servers.postgres.process() is None:
+            self._servers.start_postgres()
+        if self._settings.broker_url is None and self._servers.broker.process() is None:
             self._servers.start_broker()
 
     def _on_signal(self, _: int, __: FrameType | None) -> None:

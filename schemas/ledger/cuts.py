@@ -16,16 +16,22 @@ def cut(database: Database, ahead: int) -> int:
     """
     made = 0
     with database.transaction() as connection:
-        jobs = connection.execute(
-            "SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id "
-            "WHERE j.state = 'running' AND j.cut_row < c.loaded AND (SELECT count(*) FROM (SELECT 1 FROM batches b "
-            "WHERE b.job_id = j.id AND b.state = 'pending' LIMIT %(ahead)s) p) < %(ahead)s ORDER BY j.id",
-            {"ahead": ahead},
-        ).fetchall()
+        jobs = uncut(connection, ahead)
     for job in jobs:
         with database.transaction() as connection:
-            made += _cut_job(connection, job["id"])
+            made += _cut_job(connection, job)
     return made
+
+
+def uncut(connection: Connection, ahead: int) -> list[int]:
+    """The jobs that `cut` would cut rows of."""
+    jobs = connection.execute(
+        "SELECT j.id FROM jobs j JOIN corpora c ON c.id = j.corpus_id "
+        "WHERE j.state = 'running' AND j.cut_row < c.loaded AND (SELECT count(*) FROM (SELECT 1 FROM batches b "
+        "WHERE b.job_id = j.id AND b.state = 'pending' LIMIT %(ahead)s) p) < %(ahead)s ORDER BY j.id",
+        {"ahead": ahead},
+    ).fetchall()
+    return [job["id"] for job in jobs]
 
 
 def _cut_job(connection: Connection, job: int) -> int:

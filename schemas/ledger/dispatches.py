@@ -81,26 +81,6 @@ def waiting(connection: Connection, lane: Lane, room: int) -> list[Waiting]:
     return [Waiting(**row) for row in rows]
 
 
-def queued(connection: Connection, lane: Lane) -> dict[int, int]:
-    """How many batches of each job have their messages on their way in a lane; jobs without any are left out."""
-    rows = connection.execute(
-        "SELECT b.job_id, count(*) AS n FROM batches b JOIN jobs j ON j.id = b.job_id "
-        f"WHERE b.state = 'queued' AND {_TASK} AND {_SUSPECTS} GROUP BY b.job_id",
-        lane.wanted,
-    ).fetchall()
-    return {row["job_id"]: row["n"] for row in rows}
-
-
-def any_live(connection: Connection) -> bool:
-    """Whether any batch waits, is on its way, or runs."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM batches WHERE state = 'queued') OR EXISTS (SELECT FROM batches WHERE state = "
-        "'running') OR EXISTS (SELECT FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'pending' "
-        "AND j.state = 'running') AS live"
-    ).fetchone()
-    return bool(row and row["live"])
-
-
 def dispatch(database: Database, batches: Sequence[int], served: dict[int, float]) -> list[Dispatched]:
     """Hand batches over: pending → queued under a new fence. Publish their messages after this returns.
 

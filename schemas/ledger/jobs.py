@@ -201,6 +201,14 @@ def finish(database: Database) -> list[int]:
     return [row["id"] for row in done]
 
 
+def any_complete(connection: Connection) -> bool:
+    """Whether `finish` may find a job to end."""
+    row = connection.execute(
+        f"SELECT EXISTS (SELECT FROM jobs j JOIN corpora c ON c.id = j.corpus_id WHERE {_COMPLETE}) AS complete"
+    ).fetchone()
+    return bool(row and row["complete"])
+
+
 def reopen(database: Database, job: int) -> None:
     """Let a job's sealed corpus grow again; a job that was done waits for the rows to come.
 

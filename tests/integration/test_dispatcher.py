@@ -119,7 +119,7 @@ def test_a_message_that_left_its_queue_unclaimed_is_sent_again(
 
 
 def test_the_window_is_shared_by_priority(dispatcher: Dispatcher, database: Database) -> None:
-    lease = _worker(database)
+    lease = _worker(database, slots=3)  # so few that none is kept free: nothing is completed here
     low = _job(database, "low", rows=3000, priority=Priority.LOW)
     high = _job(database, "high", rows=3000, priority=Priority.HIGH)
     handed = {low: 0, high: 0}
@@ -201,3 +201,24 @@ def test_a_message_overtaken_by_later_ones_is_lost_and_sent_again(
     with database.transaction() as connection:
         first = connection.execute("SELECT fence FROM batches WHERE id = %s", (sent[0]["id"],)).fetchone()
     assert first == {"fence": 3}  # taken back and sent again, although the queue was never empty
+
+
+def test_a_slot_of_each_worker_stays_free_for_a_job_that_has_none(dispatcher: Dispatcher, database: Database) -> None:
+    leased = [_worker(database), _worker(database)]
+    large = _job(database, "large", rows=3000)
+    for _ in range(2 * SLOTS):
+        _claim_all(dispatcher, database, leased)
+    assert _states(database, large)["running"] == 2 * (SLOTS - 1)
+    small = _job(database, "small", rows=10)
+    _claim_all(dispatcher, database, leased)
+    assert _states(database, small) == {"running": 1}
+
+
+def _claim_all(dispatcher: Dispatcher, database: Database, leased: list[int]) -> None:
+    """Look, and have the workers take what was sent, as the one that holds less does."""
+    _look(dispatcher, 1)
+    with database.transaction() as connection:
+        sent = connection.execute("SELECT id, fence FROM batches WHERE state = 'queued' ORDER BY id").fetchall()
+    for row in sent:
+        holds = {one["id"]: one["running"] for one in leases.live(database)}
+        assert claims.claim(database, BatchMessage(row["id"], row["fence"]), min(leased, key=holds.__getitem__))

@@ -85,3 +85,17 @@ def test_the_last_place_is_kept_for_a_job_that_has_none() -> None:
     assert choose(busy, 1, present=10_000.0, holding=[1]).batches == []
     newcomer = Waiting(100, 2, 1.0, 16.0, 0.0)
     assert choose([*busy, newcomer], 1, present=10_000.0, holding=[1]).batches == [100]
+
+
+def test_several_places_are_kept_where_so_many_are_to_spare() -> None:
+    busy = [Waiting(batch, 1, 64.0, 4.0, 10_016.0) for batch in range(10)]
+    assert choose(busy, 4, present=10_000.0, kept=3).batches == [0]
+    assert choose(busy, 4, present=10_000.0, kept=4).batches == [0]  # as it had none
+    newcomers = [Waiting(100 + job, job, 1.0, 16.0, 0.0) for job in (2, 3)]
+    chosen = choose([*busy, *newcomers], 4, present=10_000.0, holding=[1], kept=4).batches
+    assert chosen == [100 + 2, 100 + 3]
+
+
+def test_of_two_jobs_that_stand_level_the_one_that_holds_nothing_goes_first() -> None:
+    level = [Waiting(0, 1, 64.0, 4.0, 10_016.0), Waiting(1, 2, 1.0, 4.0, 10_016.0)]
+    assert choose(level, 2, present=10_000.0, holding=[1], kept=2).batches == [1]

@@ -19,7 +19,8 @@ from workers.cost import CostModel
 from workers.counts import BatcherStats
 from workers.engines.contract import ContinuousEngine, Engine, Prepared, check_outcomes
 from workers.memory import Ceiling, free_cached, is_device_lost, is_out_of_memory
-from workers.planner import Beside, Plan, PlanLimits, WaitingRows, plan
+from workers.plan import Beside, Plan, PlanLimits
+from workers.planner import WaitingRows, plan
 from workers.tickets import DeviceLost, Stopped, Ticket, TicketRow
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.planner import LEAD, Plan, PlanLimits, Wait, WaitingRows, plan
+from workers.plan import Plan, PlanLimits, Wait
+from workers.planner import LEAD, WaitingRows, plan
 
 LIMITS = PlanLimits(token_budget=1000, max_rows=32, wait=0.005)
 LATE = 1e9  # a time at which no deadline is left

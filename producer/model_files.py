@@ -25,6 +25,8 @@ def size(weights: Weights) -> int | None:
     """Bytes of the model's files on this machine; None where they are not here, or there are none."""
     if missing(weights) is not None:
         return None
+    if weights.shipped is not None:
+        return sum((SHIPPED / weights.shipped / name).stat().st_size for name in weights.sha256)
     if weights.package is not None:
         folder = Path(str(distribution(weights.package).locate_file(weights.folder or "")))
         return sum((folder / name).stat().st_size for name in weights.sha256)

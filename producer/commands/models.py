@@ -13,6 +13,7 @@ from producer.commands.common import RESULTS, AsJson, ModelName, opened, print_j
 from producer.commands.evaluate import headline
 from producer.evaluation import store
 from producer.evaluation.metric import Evaluation
+from producer.evaluation.shipped import of_shipped
 from producer.model_files import missing, size
 from schemas.command import examples
 from schemas.errors import ConfigurationError, SciqueueError, ServerUnavailable
@@ -84,12 +85,12 @@ def _revision(entry: ModelEntry) -> tuple[str | None, str | None]:
 
 
 def _measured() -> Measured:
-    """The newest evaluation of each model and revision; none where no database is at hand, which models do not need."""
+    """The newest evaluation of each model and revision, made here or before: models need no database at hand."""
     try:
         with opened(timeout=_PATIENCE) as database:
-            return store.of_models(database)
+            return of_shipped() | store.of_models(database)
     except (ServerUnavailable, ConfigurationError):
-        return {}
+        return of_shipped()
 
 
 def _as_data(entry: ModelEntry, measured: Measured) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def _print_model(entry: ModelEntry, measured: Measured) -> None:
         "": _whereabouts(entry),
         "licence": entry.licence,
         "trained on": ", ".join(entry.trained_on),
-        "measured": f"{headline(evaluation)} (job {evaluation.job}, {evaluation.corpus})" if evaluation else "",
+        "measured": f"{headline(evaluation)} ({_judged(evaluation)})" if evaluation else "",
         "parameters": ", ".join(f"{name}={value}" for name, value in entry.parameters.items()),
         "batch": f"up to {limits.batch_rows:,} rows, {limits.batch_size:,} characters",
         "micro-batch": f"up to {limits.max_rows:,} rows, {limits.token_budget:,} padded tokens",
@@ -130,6 +131,10 @@ def _print_model(entry: ModelEntry, measured: Measured) -> None:
         rows = [(one.name, one.kind, one.units, one.description) for one in entry.endpoints]
         console.print()
         console.print(display.records(["endpoint", "kind", "units", "description"], rows))
+
+
+def _judged(found: Evaluation) -> str:
+    return f"job {found.job}, {found.corpus}" if found.job else f"{found.corpus}, {found.created_at:%Y-%m-%d}"
 
 
 def _whereabouts(entry: ModelEntry) -> Text | None:

@@ -291,7 +291,9 @@ def test_models_tell_what_was_measured_of_them_last(summarized: int) -> None:
 
 def test_models_are_listed_without_a_database_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCIQUEUE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
-    assert {one["measured"] for one in json.loads(sciqueue("models", "--json").out)} == {None}
+    models = {one["name"]: one for one in json.loads(sciqueue("models", "--json").out)}
+    assert models["fake-predict"]["measured"] is None
+    assert models["smiles-gpt"]["measured"]["job"] is None  # it came with the model
 
 
 def test_a_plot_is_drawn_and_a_place_that_cannot_be_written_is_said(summarized: int, tmp_path: Path) -> None:

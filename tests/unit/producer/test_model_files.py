@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from producer.model_files import missing
+from producer.model_files import missing, size
 from schemas.registry import Weights, load_registry
 
 
@@ -14,6 +14,14 @@ def test_shipped_weights_must_be_whole() -> None:
     weights = load_registry().get("smiles-gpt").weights
     assert missing(weights) is None
     assert "sciqueue lacks nonesuch.json" in str(missing(weights.model_copy(update={"sha256": {"nonesuch.json": "0"}})))
+
+
+def test_a_models_size_is_that_of_its_files(tmp_path: Path) -> None:
+    assert 3e6 < (size(load_registry().get("smiles-gpt").weights) or 0) < 10e6
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"1234")
+    assert size(Weights(path=tmp_path)) == 4
+    assert size(Weights(path=tmp_path / "gone")) is None
 
 
 def test_a_folder_is_looked_for(tmp_path: Path) -> None:

@@ -27,9 +27,12 @@ def main() -> None:
     arguments.add_argument("--device", required=True, help="cpu or cuda, as the pinned process sees it")
     arguments.add_argument("--queues", required=True, help="comma-separated")
     arguments.add_argument("--slots", type=int, required=True, help="batches at a time")
+    arguments.add_argument("--cpus", type=_cpus, help="the processors to keep to, comma-separated; unset: any")
     arguments.add_argument("--parent", type=int, required=True, help="the supervisor's process id")
     options = arguments.parse_args()
     end_with(options.parent)
+    if options.cpus and (near := options.cpus & os.sched_getaffinity(0)):  # a container may leave us none of these
+        os.sched_setaffinity(0, near)
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
     servers = find_servers(settings)
@@ -37,6 +40,10 @@ def main() -> None:
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())
     worker = make_worker(info, servers.database_url, servers.broker_url, settings)
     serve(worker, info)
+
+
+def _cpus(text: str) -> set[int]:
+    return {int(number) for number in text.split(",")}
 
 
 def software_versions() -> dict[str, str]:

@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
     )(bring_up_to_date)
 
 
-def up(device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID.")] = "cpu") -> None:
+def up(device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID.")] = "auto") -> None:
     """Start servers, dispatcher, workers and Flower, and leave them running. Safe to repeat."""
     console = Console()
     settings = load_settings()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.errors import UsageError
 from schemas.registry import NAME
-from workers.devices import Device, parse_devices, thread_environment, threads_per_process
+from workers.devices import Device, find_devices, thread_environment, threads_per_process
 
 
 class Precision(StrEnum):
@@ -42,7 +42,7 @@ def take_device(device: str, threads: int | None) -> Device:
     Raises:
         UsageError: it is not one device.
     """
-    places = parse_devices(device)
+    places = find_devices(device)
     if len(places) > 1:
         raise UsageError(f"--device '{device}': a run takes one device")
     os.environ.update(places[0].environment)

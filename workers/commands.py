@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from schemas.endpoints import find_servers, open_database
 from schemas.errors import UsageError
 from schemas.items import Task
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
 from workers.devices import find_devices
 from workers.supervisor import Supervisor
@@ -41,8 +41,8 @@ def worker(
     Batches in hand are finished within SCIQUEUE_DRAIN_SECONDS, or handed back to be done elsewhere.
     """
     end_with(parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s: %(message)s")
     settings = load_settings()
+    set_up("supervisor", settings.log_format)
     devices = find_devices(device)
     wanted = _tasks(tasks)
     open_database(settings).close()  # one clear line now, rather than workers that cannot start

@@ -6,7 +6,6 @@ Nothing here imports torch: that happens with the first model, so a process that
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from schemas.endpoints import find_servers
 from schemas.ledger.leases import WorkerInfo
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
 from workers.app import make_worker, serve
 
@@ -33,8 +33,8 @@ def main() -> None:
     end_with(options.parent)
     if options.cpus and (near := options.cpus & os.sched_getaffinity(0)):  # a container may leave us none of these
         os.sched_setaffinity(0, near)
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
+    set_up(options.name, settings.log_format)
     servers = find_servers(settings)
     queues = options.queues.split(",")
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())

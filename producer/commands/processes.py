@@ -5,7 +5,6 @@ Celery and Alembic are imported by the commands that use them, so that the other
 
 from __future__ import annotations
 
-import logging
 import signal
 from types import FrameType
 from typing import Annotated
@@ -19,6 +18,7 @@ from schemas.command import PROCESSES, examples
 from schemas.endpoints import find_database, find_servers, open_database
 from schemas.errors import UsageError
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
 
 
@@ -80,8 +80,8 @@ def dispatch(
     from producer.dispatcher import Dispatcher
 
     end_with(parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s dispatcher %(levelname)s: %(message)s")
     settings = load_settings()
+    set_up("dispatcher", settings.log_format)
     broker = Broker(find_servers(settings).broker_url)
     with open_database(settings) as database:
         dispatcher = Dispatcher(database, broker, settings.lease_seconds)

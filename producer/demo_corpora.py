@@ -19,7 +19,7 @@ def approved_drugs() -> Iterator[Record]:
 
 
 def aclsum_papers() -> Iterator[Record]:
-    """ACLSum's test papers, introduction and conclusion (MIT licence); their abstracts stay out of the input."""
+    """ACLSum's test papers, introduction and conclusion (MIT licence). Their abstracts are a column, to judge by."""
     with _file_of("aclsum", "aclsum/dataset/test.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
             paper = json.loads(line)
@@ -27,7 +27,9 @@ def aclsum_papers() -> Iterator[Record]:
                 Section(title.capitalize(), (" ".join(paper["sentences"][title]),))
                 for title in ("introduction", "conclusion")
             )
-            yield Record(Paper(paper["title"], sections, identifiers={"acl": paper["id"]}), custom_id=paper["id"])
+            content = Paper(paper["title"], sections, identifiers={"acl": paper["id"]})
+            columns = {"abstract": " ".join(paper["sentences"]["abstract"])}
+            yield Record(content, custom_id=paper["id"], columns=columns)
 
 
 def _file_of(package: str, name: str) -> Path:

@@ -51,7 +51,7 @@ def pairs(rows: Iterable[Row], reference: str, counts: Counter[str]) -> list[Pai
             counts["failed"] += 1
             continue
         paper = Paper.from_json(row["given_paper"])
-        text = paper.abstract if reference == ABSTRACTS else given.get(reference)
+        text = (reference == ABSTRACTS and paper.abstract) or given.get(reference)  # a column may be called so
         if not isinstance(text, str) or not text.strip():
             counts["without a reference"] += 1
             continue

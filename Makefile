@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos bench bench-load bench-fairness bench-memory clean
+.PHONY: demo up down test test-all check format chaos bench bench-load bench-fairness bench-memory scaling clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -60,6 +60,9 @@ bench-load: $(VENV)/.installed    ## a million rows: rate and memory
 
 bench-fairness: $(VENV)/.installed    ## a small job beside a large one
 	$(BIN)/python -m tests.benchmarks.fairness
+
+scaling: $(VENV)/.installed    ## rows per second over 1 to 16 workers with simulated devices; PLOT=file.svg to draw it
+	$(BIN)/python -m tests.benchmarks.scaling $(if $(PLOT),--plot $(PLOT))
 
 bench-memory: $(VENV)/.installed    ## whether a worker's memory stays flat over 100,000 rows, hostile ones included
 	$(BIN)/python -m tests.benchmarks.memory

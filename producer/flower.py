@@ -1,36 +1,56 @@
-"""Flower, behind a password that never stands in a command line: `python -m producer.flower`, started by the stack."""
+"""Flower, behind a password that never stands in a command line: `sciqueue flower`, or started by the stack."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 
 from celery import Celery
 
 from schemas.endpoints import find_servers
 from schemas.lifeline import end_with
-from schemas.settings import load_settings
+from schemas.settings import Settings, load_settings
 
 MAX_TASKS = 10_000  # kept in memory, about 4.5 kB each; the ledger has them all
+SAVE_EVERY = 30.0  # seconds between two saves of what it knows, so that a kill costs it no more
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where it serves, below which path, and to whom: `user:password`, or empty for everybody."""
+
+    address: str = "127.0.0.1"
+    port: int = 5555
+    prefix: str = ""
+    auth: str = ""
+
+
+def serve(page: Page, settings: Settings) -> None:
+    """Serve until stopped. What it knows of tasks and workers survives its restarts, in `run/flower.db`."""
+    settings.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    app = Celery("sciqueue", broker=find_servers(settings).broker_url)
+    app.start(
+        [
+            *("flower", f"--address={page.address}", f"--port={page.port}", f"--max_tasks={MAX_TASKS}"),
+            *("--persistent=true", f"--db={settings.run_dir / 'flower.db'}"),
+            f"--state_save_interval={SAVE_EVERY * 1000:.0f}",
+            *([f"--url_prefix={page.prefix.strip('/')}"] if page.prefix else []),
+            *([f"--basic-auth={page.auth}"] if page.auth else []),
+            "--tasks_columns=name,kwargs,state,received,started,runtime,worker,uuid",
+            "--logging=warning",
+        ]
+    )
 
 
 def main() -> None:
-    """Serve until stopped. `user:password` is read from standard input; empty means: no password."""
+    """Serve for the stack, on this machine alone. The password is read from standard input."""
     arguments = argparse.ArgumentParser(prog="producer.flower")
     arguments.add_argument("--port", type=int, required=True)
     arguments.add_argument("--parent", type=int, required=True)
     options = arguments.parse_args()
     end_with(options.parent)
-    auth = sys.stdin.readline().strip()
-    app = Celery("sciqueue", broker=find_servers(load_settings()).broker_url)
-    app.start(
-        [
-            *("flower", "--address=127.0.0.1", f"--port={options.port}", f"--max_tasks={MAX_TASKS}"),
-            *([f"--basic-auth={auth}"] if auth else []),
-            "--tasks_columns=name,kwargs,state,received,started,runtime,worker,uuid",
-            "--logging=warning",
-        ]
-    )
+    serve(Page(port=options.port, auth=sys.stdin.readline().strip()), load_settings())
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from producer.servers.endpoint import free_port, is_free
 from schemas.endpoints import find_servers
 from schemas.errors import SciqueueError
 from schemas.keepalive import KeptAlive
+from schemas.logs import set_up
 from schemas.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -192,8 +193,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="producer.stack")
     arguments.add_argument("--device", required=True)
     options = arguments.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s stack %(levelname)s: %(message)s")
     settings = load_settings()
+    set_up("stack", settings.log_format)
     info = new_info(settings)
     file = StackFile(settings)
     try:

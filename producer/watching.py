@@ -63,14 +63,15 @@ def follow(
         away_since = None
         for job in read:
             paces[job.id].observe(now, job.done)
-        standings = [_standing(job, paces[job.id], served) for job in read]
+        standings = [standing(job, paces[job.id], served) for job in read]
         view(standings, None)
         if all(until(job) for job in read):
             return read
         time.sleep(_POLL)
 
 
-def _standing(job: JobProgress, pace: Pace, served: set[str]) -> Standing:
+def standing(job: JobProgress, pace: Pace, served: set[str]) -> Standing:
+    """A job as it is to be shown, where these queues have live workers."""
     running = job.state is JobState.RUNNING
     note = None
     if job.state is JobState.PAUSED:

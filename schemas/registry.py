@@ -15,7 +15,7 @@ from schemas.items import Task
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 BUILT_IN = Path(__file__).with_name("models.toml")
 SHIPPED = Path(__file__).with_name("shipped")  # the weights that come with sciqueue, a folder a model
-MEASURED = Path(__file__).with_name("measured")  # how good the models are that come with it, a file a model
+QUALITY = Path(__file__).with_name("quality")  # how good the models are that come with it, a file a model
 
 
 class EngineKind(StrEnum):

@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigurationError
+from schemas.logs import Format
 
 
 class Settings(BaseSettings):
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
         description="Memory that the loaded models of one worker process may take together, such as 6GiB; unset: what "
         "its device has. The least recently used one goes for another that does not fit.",
     )
+    log_format: Format = Field(default="text", description="Log lines as 'text', or as 'json' for programs.")
     flower_auth: SecretStr | None = Field(
         default=None, description="user:password for Flower; unset: generated; 'off': no password."
     )

@@ -23,7 +23,7 @@ from workers.cost import CostModel
 from workers.devices import (
     Device,
     device_type,
-    parse_devices,
+    find_devices,
     processes_beside,
     thread_environment,
     threads_per_process,
@@ -124,7 +124,7 @@ def resident(process: psutil.Process) -> int:
 
 
 def _pin(order: Order) -> Device:
-    device = parse_devices(order.device.removeprefix("cuda:"))[0]
+    device = find_devices(order.device.removeprefix("cuda:"))[0]
     os.environ |= device.environment | thread_environment(threads_per_process(1, order.threads))
     return device
 

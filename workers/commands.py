@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -12,8 +11,9 @@ from schemas.endpoints import find_servers, open_database
 from schemas.errors import UsageError
 from schemas.items import Task
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
-from workers.devices import parse_devices
+from workers.devices import find_devices
 from workers.supervisor import Supervisor
 from workers.training import commands as training
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=PROCESSES,
         epilog=examples(
-            "sciqueue worker # one process on the CPU",
+            "sciqueue worker # a process for each GPU, or one on the CPU where there is none",
             "sciqueue worker --device 0,1 # two processes, each pinned to one GPU",
             "sciqueue worker --tasks summarize # takes papers only",
         ),
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID: one process each.")] = "cpu",
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID: one process each.")] = "auto",
     tasks: Annotated[str, typer.Option(help="Kinds of work to take, comma-separated.")] = ",".join(Task),
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
@@ -41,9 +41,9 @@ def worker(
     Batches in hand are finished within SCIQUEUE_DRAIN_SECONDS, or handed back to be done elsewhere.
     """
     end_with(parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s supervisor %(levelname)s: %(message)s")
     settings = load_settings()
-    devices = parse_devices(device)
+    set_up("supervisor", settings.log_format)
+    devices = find_devices(device)
     wanted = _tasks(tasks)
     open_database(settings).close()  # one clear line now, rather than workers that cannot start
     Supervisor(devices, wanted, settings, find_servers(settings).database_url).run()

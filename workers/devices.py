@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import UsageError
+from workers.gpus import Gpu, find, find_gpus, visible_gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class Device:
     name: str
     torch: str
     visible: str  # CUDA_VISIBLE_DEVICES of the process
+    cpus: frozenset[int] = frozenset()  # the processors that it keeps to; empty: any
 
     @property
     def environment(self) -> dict[str, str]:
@@ -23,21 +26,50 @@ class Device:
         return {"CUDA_VISIBLE_DEVICES": self.visible, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
-def parse_devices(wanted: str) -> list[Device]:
-    """Read `cpu` (once a process: `cpu,cpu`) or a list of GPU numbers or UUIDs, such as `0,1` or `GPU-5a1b…`.
+def find_devices(wanted: str) -> list[Device]:
+    """The devices of this machine that are asked for, among those that CUDA_VISIBLE_DEVICES leaves.
 
     Raises:
-        UsageError: the list is empty, mixed, or names a GPU twice.
+        UsageError: as `parse_devices`.
+    """
+    if _names(wanted) and set(_names(wanted)) == {"cpu"}:
+        return parse_devices(wanted, [])  # without a look at the driver
+    return parse_devices(wanted, visible_gpus(find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def parse_devices(wanted: str, gpus: Sequence[Gpu]) -> list[Device]:
+    """Read `auto` (each GPU, or the CPU where there is none), `cpu` (once a process: `cpu,cpu`) or a list of GPUs.
+
+    These are numbers, which count among `gpus` as CUDA would count them, or UUIDs, such as `0,1` or `GPU-5a1b…`; all
+    are pinned by UUID, which no other process' environment changes.
+
+    Raises:
+        UsageError: the list is empty, mixed, names a GPU twice, or one that is not there.
     """
     host = socket.gethostname()
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    names = _names(wanted)
+    if names == ["auto"]:
+        names = [gpu.uuid for gpu in gpus] or ["cpu"]
     if names and set(names) == {"cpu"}:
         return [Device(f"cpu{place}@{host}", "cpu", "") for place in range(len(names))]
-    if not names or len(set(names)) != len(names):
-        raise UsageError(f"--device '{wanted}': give 'cpu', or different GPUs such as '0,1'")
-    if any(not (name.isdigit() or name.startswith(("GPU-", "MIG-"))) for name in names):
-        raise UsageError(f"--device '{wanted}': give 'cpu', GPU numbers such as '0,1', or GPU UUIDs")
-    return [Device(f"gpu{name}@{host}", "cuda", name) for name in names]
+    if not names or any(not (name.isdigit() or name.startswith(("GPU-", "MIG-"))) for name in names):
+        raise UsageError(f"--device '{wanted}': give 'auto', 'cpu', or different GPUs such as '0,1', by number or UUID")
+    found = [_gpu(name, gpus) for name in names]
+    if len(set(found)) != len(found):
+        raise UsageError(f"--device '{wanted}': give different GPUs, such as '0,1'")
+    return [Device(f"{gpu.name}@{host}", "cuda", gpu.uuid, gpu.cpus) for gpu in found]
+
+
+def _names(wanted: str) -> list[str]:
+    return [name.strip() for name in wanted.split(",") if name.strip()]
+
+
+def _gpu(name: str, gpus: Sequence[Gpu]) -> Gpu:
+    found = (gpus[int(name)] if int(name) < len(gpus) else None) if name.isdigit() else find(gpus, name)
+    if found is None:
+        there = ", ".join(f"{place} ({gpu.model}, {gpu.uuid})" for place, gpu in enumerate(gpus))
+        raise UsageError(f"--device: there is no GPU '{name}'; there are: {there or 'none'}")
+    return found
 
 
 def threads_per_process(processes: int, wanted: int | None) -> int:

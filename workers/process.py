@@ -6,7 +6,6 @@ Nothing here imports torch: that happens with the first model, so a process that
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from schemas.endpoints import find_servers
 from schemas.ledger.leases import WorkerInfo
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
 from workers.app import make_worker, serve
 
@@ -27,16 +27,23 @@ def main() -> None:
     arguments.add_argument("--device", required=True, help="cpu or cuda, as the pinned process sees it")
     arguments.add_argument("--queues", required=True, help="comma-separated")
     arguments.add_argument("--slots", type=int, required=True, help="batches at a time")
+    arguments.add_argument("--cpus", type=_cpus, help="the processors to keep to, comma-separated; unset: any")
     arguments.add_argument("--parent", type=int, required=True, help="the supervisor's process id")
     options = arguments.parse_args()
     end_with(options.parent)
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {options.name} %(levelname)s %(name)s: %(message)s")
+    if options.cpus and (near := options.cpus & os.sched_getaffinity(0)):  # a container may leave us none of these
+        os.sched_setaffinity(0, near)
     settings = load_settings()
+    set_up(options.name, settings.log_format)
     servers = find_servers(settings)
     queues = options.queues.split(",")
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())
     worker = make_worker(info, servers.database_url, servers.broker_url, settings)
     serve(worker, info)
+
+
+def _cpus(text: str) -> set[int]:
+    return {int(number) for number in text.split(",")}
 
 
 def software_versions() -> dict[str, str]:

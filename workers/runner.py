@@ -13,6 +13,7 @@ from schemas.database import Database
 from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
+from schemas.logs import about
 from schemas.message import BatchMessage
 from schemas.outcomes import Outcome
 from workers.engines.contract import Prepared
@@ -48,16 +49,20 @@ class Runner:
         if self._stopping.is_set():
             return "left"  # unclaimed: the dispatcher sends it to another worker
         spans = Spans()
-        try:
-            with spans.measure(Step.CLAIM):
-                batch = self._claim(message, lease.id)
-            verdict = "refused" if batch is None else self._carry_out(batch, spans)
-        except DeviceLost:
-            raise
-        except BaseException as fault:
-            # Whatever this was, the batch may be ours still, and nobody else can take it while this process lives.
-            raise DeviceLost(f"batch {message.batch}: {type(fault).__name__}: {fault}") from fault
-        log.info("batch %d, fence %d: %s (%s)", message.batch, message.fence, verdict, spans)
+        with ExitStack() as said:
+            said.enter_context(about(batch=message.batch, fence=message.fence))
+            try:
+                with spans.measure(Step.CLAIM):
+                    batch = self._claim(message, lease.id)
+                if batch is not None:
+                    said.enter_context(about(job=batch.job))
+                verdict = "refused" if batch is None else self._carry_out(batch, spans)
+            except DeviceLost:
+                raise
+            except BaseException as fault:
+                # Whatever this was, the batch may be ours still, and nobody else can take it while this process lives.
+                raise DeviceLost(f"batch {message.batch}: {type(fault).__name__}: {fault}") from fault
+            log.info("batch %d, fence %d: %s (%s)", message.batch, message.fence, verdict, spans)
         if batch is not None:
             self._shelf.count(batch.model, spans)
         return verdict

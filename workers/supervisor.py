@@ -75,6 +75,7 @@ class Supervisor:
                 *(sys.executable, "-m", "workers.process"),
                 *("--name", name, "--device", device.torch),
                 *("--queues", ",".join(queues), "--slots", str(slots)),
+                *(("--cpus", ",".join(map(str, sorted(device.cpus)))) if device.cpus else ()),
                 *("--parent", str(os.getpid())),
             ],
             env={**os.environ, **device.environment, **thread_environment(self._threads)},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from producer.commands import control, demo, evaluate, export, generate, inspect, models, processes, sql, submit
+from producer.commands import control, demo, evaluate, export, generate, inspect, models, processes, sql, submit, top
 
 
 def register(app: typer.Typer) -> None:
     """Join the `sciqueue` command, in the order in which its help lists them."""
-    for group in (submit, generate, inspect, control, export, evaluate, sql, models, processes, demo):
+    for group in (submit, generate, inspect, top, control, export, evaluate, sql, models, processes, demo):
         group.register(app)

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID.")] = "cpu",
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID.")] = "auto",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
 ) -> None:
     """Predict 41 ADMET properties of the approved drugs, summarize 100 papers and generate 1,000 molecules."""

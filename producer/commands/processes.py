@@ -1,11 +1,10 @@
-"""`up`, `down`, `dispatch` and `migrate`: what runs in the background, and the tables it needs.
+"""`up`, `down`, `dispatch`, `flower` and `migrate`: what runs in the background, and the tables it needs.
 
 Celery and Alembic are imported by the commands that use them, so that the others start quickly.
 """
 
 from __future__ import annotations
 
-import logging
 import signal
 from types import FrameType
 from typing import Annotated
@@ -14,10 +13,12 @@ import typer
 from rich.console import Console
 
 from producer.running import start, stop
-from producer.stack import StackFile, StackInfo
+from producer.stack import FLOWER_PORT, StackFile, StackInfo
 from schemas.command import PROCESSES, examples
 from schemas.endpoints import find_database, find_servers, open_database
+from schemas.errors import UsageError
 from schemas.lifeline import end_with
+from schemas.logs import set_up
 from schemas.settings import load_settings
 
 
@@ -37,13 +38,20 @@ def register(app: typer.Typer) -> None:
         epilog=examples("sciqueue dispatch # start it on two machines: one leads, the other stands by"),
     )(dispatch)
     app.command(
+        rich_help_panel=PROCESSES,
+        epilog=examples(
+            "SCIQUEUE_FLOWER_AUTH=ann:secret sciqueue flower --address 0.0.0.0",
+            "sciqueue flower --prefix /flower # behind a proxy that passes /flower on",
+        ),
+    )(flower)
+    app.command(
         name="migrate",
         rich_help_panel=PROCESSES,
         epilog=examples("sciqueue migrate # after an upgrade, with a lab's own PostgreSQL"),
     )(bring_up_to_date)
 
 
-def up(device: Annotated[str, typer.Option(help="'cpu', or GPUs by number or UUID.")] = "cpu") -> None:
+def up(device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID.")] = "auto") -> None:
     """Start servers, dispatcher, workers and Flower, and leave them running. Safe to repeat."""
     console = Console()
     settings = load_settings()
@@ -72,8 +80,8 @@ def dispatch(
     from producer.dispatcher import Dispatcher
 
     end_with(parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s dispatcher %(levelname)s: %(message)s")
     settings = load_settings()
+    set_up("dispatcher", settings.log_format)
     broker = Broker(find_servers(settings).broker_url)
     with open_database(settings) as database:
         dispatcher = Dispatcher(database, broker, settings.lease_seconds)
@@ -85,6 +93,24 @@ def dispatch(
         signal.signal(signal.SIGINT, on_signal)
         dispatcher.run()
     broker.close()
+
+
+def flower(
+    address: Annotated[str, typer.Option(help="To listen on; 0.0.0.0 is every network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="To listen on.")] = FLOWER_PORT,
+    prefix: Annotated[str, typer.Option(metavar="PATH", help="The path that it is found below.")] = "",
+) -> None:
+    """Run Flower, which shows tasks and workers in a browser, until stopped. `up` starts one by itself.
+
+    SCIQUEUE_FLOWER_AUTH holds its user:password. Without one it serves this machine alone, unless it is 'off'.
+    """
+    settings = load_settings()
+    auth = settings.flower_auth.get_secret_value() if settings.flower_auth else None
+    if auth is None and address not in {"127.0.0.1", "::1", "localhost"}:
+        raise UsageError(f"--address {address}: set SCIQUEUE_FLOWER_AUTH=user:password first, or to 'off'")
+    from producer.flower import Page, serve
+
+    serve(Page(address, port, prefix, "" if auth in {None, "off"} else str(auth)), settings)
 
 
 def bring_up_to_date() -> None:

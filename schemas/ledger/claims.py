@@ -104,6 +104,12 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
         write(connection, batch.task, batch.job, batch.id, results)
         failed = sum(isinstance(result, Failed) for result in results)
         count(connection, batch.job, batch.id, len(results) - failed, failed, len(replaced))
+        # What may have been the job's last batch wakes the dispatcher, which then sees the job's end at once.
+        connection.execute(
+            "SELECT pg_notify('sciqueue', '') WHERE NOT EXISTS "
+            "(SELECT FROM batches WHERE job_id = %s AND state = 'pending')",
+            (batch.job,),
+        )
 
 
 def release(database: Database, batch: ClaimedBatch) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,10 @@ class Lab:
     def workers(self) -> list[psutil.Process]:
         return self.processes("workers.process")
 
-    def wait(self, job: int, seconds: float) -> JobProgress:
+    def wait(self, job: int, seconds: float, poll: float = 0.05) -> JobProgress:
         """Wait until a job has ended."""
         with self.database() as database:
-            return until(lambda: (p := progress.of_job(database, job)).ended and p, seconds)
+            return until(lambda: (p := progress.of_job(database, job)).ended and p, seconds, poll)
 
     def query(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         with self.database() as database, database.transaction() as connection:
@@ -80,10 +80,11 @@ class Lab:
 
 
 @contextmanager
-def lab(*, device: str = "cpu", **settings: str) -> Iterator[Lab]:
-    """A lab that is up; stopped and removed afterwards."""
+def lab(*, device: str = "cpu", environment: Mapping[str, str] | None = None, **settings: str) -> Iterator[Lab]:
+    """A lab that is up, with these variables more in its environment; stopped and removed afterwards."""
     home = Path(tempfile.mkdtemp(prefix="sqlab-"))
     made = Lab(home, **settings)
+    made.environment |= environment or {}
     try:
         made.command("up", "--device", device)
         yield made

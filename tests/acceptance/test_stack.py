@@ -61,6 +61,11 @@ def test_flower_asks_for_its_password_and_shows_workers_and_tasks_by_name() -> N
         assert shown["kwargs"] == f"job {job}, batch 1, 2 rows"
         command_lines = [" ".join(process.cmdline()) for process in psutil.process_iter() if _readable(process)]
         assert not any("watcher:secret" in line for line in command_lines)
+        (flower,) = site.processes("producer.flower")
+        flower.terminate()
+        until(lambda: [one.pid for one in site.processes("producer.flower")] not in ([], [flower.pid]), 20.0)
+        again = until(lambda: _answers(info.flower_url, "/api/tasks"), 30.0)
+        assert set(again) == set(tasks)  # though no task was run since
 
 
 def test_a_row_that_kills_the_process_fails_alone_and_its_neighbours_complete() -> None:
@@ -99,6 +104,13 @@ def _predict(site: Lab, source: Path, *options: str, wait: bool = True) -> int:
 
 def _servers(site: Lab) -> list[psutil.Process]:
     return [process for process in (site.servers.postgres.process(), site.servers.broker.process()) if process]
+
+
+def _answers(url: str, path: str) -> dict[str, dict[str, str]] | None:
+    try:
+        return _flower(url, path)
+    except urllib.error.URLError:  # it starts
+        return None
 
 
 def _flower(url: str, path: str) -> dict[str, dict[str, str]]:

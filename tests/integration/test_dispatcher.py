@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
+from simulated_worker import answer
 
 from producer import dispatcher as module
 from producer.broker import Broker
@@ -158,24 +160,47 @@ def test_one_leads_and_a_standby_takes_over_when_it_is_silent(broker: Broker, da
     assert not first._leads()
 
 
-def test_a_submission_wakes_an_idle_dispatcher_and_an_empty_corpus_is_done_at_once(
-    database: Database, broker_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "IDLE_TICK", 60.0)  # only a notice can wake it in time
-    broker = Broker(broker_url)
-    dispatcher = Dispatcher(database, broker, lease_seconds=2.0)
+@contextmanager
+def _running(database: Database, broker: Broker) -> Iterator[None]:
+    """A dispatcher that runs in a thread of its own."""
+    dispatcher = Dispatcher(database, broker, lease_seconds=200.0)
     thread = threading.Thread(target=dispatcher.run)
     thread.start()
     try:
-        job = submit(database, load_registry(), [], task=Task.PREDICT, model="fake-predict", name="empty").job
-        until(lambda: progress.of_job(database, job).state is JobState.DONE, 20.0)
+        yield
     finally:
         dispatcher.stop.set()
         with database.transaction() as connection:
             connection.execute("NOTIFY sciqueue")
         thread.join(20.0)
-        broker.close()
     assert not thread.is_alive()
+
+
+def test_a_submission_wakes_an_idle_dispatcher_and_an_empty_corpus_is_done_at_once(
+    database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_TICK", 60.0)  # only a notice can wake it in time
+    with _running(database, broker):
+        job = submit(database, load_registry(), [], task=Task.PREDICT, model="fake-predict", name="empty").job
+        until(lambda: progress.of_job(database, job).state is JobState.DONE, 20.0)
+
+
+def test_a_jobs_last_batch_wakes_the_dispatcher(
+    database: Database, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STEADY_TICK", 60.0)
+    lease = _worker(database)
+    with _running(database, broker):
+        job = _job(database, "one batch", rows=10)
+        until(lambda: _states(database, job) == {"queued": 1}, 20.0)
+        time.sleep(2 * module.BUSY_TICK)  # it looks once more, and then sleeps
+        with database.transaction() as connection:
+            sent = connection.execute("SELECT id, fence FROM batches").fetchone()
+        assert sent is not None
+        batch = claims.claim(database, BatchMessage(sent["id"], sent["fence"]), lease)
+        assert batch is not None
+        claims.complete(database, batch, [answer(item) for item in batch.items])
+        until(lambda: progress.of_job(database, job).state is JobState.DONE, 20.0)
 
 
 def test_a_message_overtaken_by_later_ones_is_lost_and_sent_again(

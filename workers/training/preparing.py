@@ -13,7 +13,7 @@ from schemas.errors import UsageError
 from schemas.registration import register
 from schemas.registry import NAME
 from schemas.settings import load_settings
-from workers.devices import Device, parse_devices, thread_environment, threads_per_process
+from workers.devices import Device, find_devices, thread_environment, threads_per_process
 from workers.training.product import Product
 from workers.training.recipe import HEAD
 from workers.training.run_folder import held
@@ -62,7 +62,7 @@ def take_device(device: str, threads: int | None) -> Device:
     Raises:
         UsageError: it is not one device.
     """
-    places = parse_devices(device)
+    places = find_devices(device)
     if len(places) > 1:
         raise UsageError(f"--device '{device}': a run takes one device")
     os.environ.update(places[0].environment)

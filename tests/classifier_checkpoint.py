@@ -10,6 +10,8 @@ from producer.demo_corpora import approved_drugs
 from schemas.items import Molecule, Task
 from schemas.registry import Endpoint, EngineKind, Limits, ModelEntry, Weights
 from tests.checkpoints import SMILES_TOKENS, VOCABULARY
+from workers.engines import ensemble
+from workers.engines.nearest import ENDPOINT, Learnt
 
 LABELS = ("NR-AR", "NR-ER", "SR-p53")
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -73,6 +75,22 @@ def classifier_entry(
         "endpoints": tuple(Endpoint(name=name, kind=kind) for name in names),
     }
     return ModelEntry(**described | fields)
+
+
+def make_ensemble(folder: Path, *, members: int = 3, **described: Any) -> Path:
+    """Save so many such checkpoints as one model, which learnt from twenty drugs."""
+    names = [f"member-{seed}" for seed in range(members)]
+    for seed, name in enumerate(names):
+        make_classifier_checkpoint(folder / name, seed=seed, **described)
+    Learnt.of(drugs(20)).save(folder)
+    (folder / ensemble.FILE).write_text(ensemble.as_json(names))
+    return folder
+
+
+def ensemble_entry(folder: Path, *, kind: Any = "probability") -> ModelEntry:
+    """The registry's entry of such an ensemble, which tells distances too."""
+    entry = classifier_entry(folder, kind=kind, name="small-ensemble")
+    return entry.model_copy(update={"endpoints": (*entry.endpoints, ENDPOINT)})
 
 
 def byte_level(size: int = 400) -> Any:

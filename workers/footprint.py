@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.registry import ModelEntry
+from workers.engines.ensemble import members
 from workers.weights import find
 
 WIDTHS = {"fp32": 4, "bf16": 2}
@@ -22,13 +23,14 @@ def weights_bytes(entry: ModelEntry) -> int:
     """Bytes of the weights once loaded in the entry's precision; 0 for an engine without any.
 
     Raises:
-        ModelUnavailable: the weights are missing.
+        ModelUnavailable: the weights are missing, or an ensemble's list of members is broken.
     """
     weights = entry.weights
     if weights.path is None and weights.package is None and weights.hub is None:
         return 0
     folder = find(weights)
-    files = [folder] if folder.is_file() else folder.glob("*.safetensors")
+    parts = [] if folder.is_file() else members(folder)
+    files = [folder] if folder.is_file() else [file for part in parts for file in part.glob("*.safetensors")]
     pickled = [folder / name for name in weights.sha256 if name.endswith(PICKLED)]
     width = WIDTHS[entry.precision]
     return sum(_in_memory(file, width) for file in files) + sum(file.stat().st_size for file in pickled)

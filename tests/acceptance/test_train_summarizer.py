@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.lab import SCIQUEUE, lab, until
+from tests.acceptance.lab import lab, until
+from tests.acceptance.training_run import ended, started, whole
 from tests.seq2seq_checkpoint import make_t5_of_papers
 
 pytestmark = pytest.mark.slow
@@ -28,24 +28,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def training(base: Path, folder: Path, home: Path, save_minutes: float) -> subprocess.Popen[str]:
-    call = ["train", "summarizer", "aclsum:train", "--from", str(base), "-o", str(folder), *SMALL]
-    return subprocess.Popen(
-        [*SCIQUEUE, *call, "--save-minutes", str(save_minutes)],
-        env={**os.environ, "SCIQUEUE_HOME": str(home)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def ended(run: subprocess.Popen[str]) -> str:
-    out, err = run.communicate(timeout=120)
-    assert run.returncode == 0, err
-    return out
-
-
-def whole(folder: Path) -> set[int]:
-    return {int(mark.parent.name.removeprefix("checkpoint-")) for mark in folder.glob("checkpoints/*/whole")}
+    call = ["summarizer", "aclsum:train", "--from", str(base), "-o", str(folder), *SMALL]
+    return started([*call, "--save-minutes", str(save_minutes)], home)
 
 
 def test_a_run_that_is_killed_ends_with_the_weights_of_one_that_was_not(base: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from schemas.registry import load_registry
 from schemas.revision import revision_of
 from schemas.settings import Settings
 from tests.acceptance.lab import SCIQUEUE, lab, until
+from tests.acceptance.training_run import ended, started, whole
 
 pytestmark = pytest.mark.slow
 
@@ -24,24 +25,8 @@ SMALL = ["--limit", "1500", "--epochs", "8", "--width", "64", "--layers", "1", "
 
 
 def training(folder: Path, home: Path, save_minutes: float) -> subprocess.Popen[str]:
-    call = ["train", "generator", "moses:test", "-o", str(folder), *SMALL, "--no-compile", "--save-minutes"]
-    return subprocess.Popen(
-        [*SCIQUEUE, *call, str(save_minutes)],
-        env={**os.environ, "SCIQUEUE_HOME": str(home)},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def ended(run: subprocess.Popen[str]) -> str:
-    out, err = run.communicate(timeout=240)
-    assert run.returncode == 0, err
-    return out
-
-
-def whole(folder: Path) -> set[int]:
-    return {int(mark.parent.name.removeprefix("checkpoint-")) for mark in folder.glob("checkpoints/*/whole")}
+    call = ["generator", "moses:test", "-o", str(folder), *SMALL, "--no-compile", "--save-minutes"]
+    return started([*call, str(save_minutes)], home)
 
 
 def test_a_run_killed_at_random_steps_ends_as_one_that_was_not(tmp_path: Path) -> None:

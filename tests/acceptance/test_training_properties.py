@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -14,7 +13,8 @@ from rdkit import Chem
 
 from producer.demo_corpora import approved_drugs
 from schemas.items import Molecule
-from tests.acceptance.lab import SCIQUEUE, lab, until
+from tests.acceptance.lab import lab, until
+from tests.acceptance.training_run import ended, started, whole
 
 pytestmark = pytest.mark.slow
 
@@ -63,35 +63,33 @@ def test_a_trained_model_predicts_at_once_and_is_judged_as_its_card_says(tmp_pat
                 assert stored[task, score, system] == pytest.approx(value, abs=1e-3), (task, score, system)
 
 
-def test_a_run_killed_while_it_pretrains_and_while_it_learns_ends_as_one_that_was_not(tmp_path: Path) -> None:
+def test_a_run_killed_in_each_of_its_parts_ends_as_one_that_was_not(tmp_path: Path) -> None:
     data = drugs_with_labels(tmp_path / "drugs.csv")
 
-    def started(folder: Path, minutes: float) -> subprocess.Popen[str]:
-        call = ["train", "property", str(data), "-o", str(folder), *SMALL, *PRETRAINED, "--contrast"]
-        return subprocess.Popen(
-            [*SCIQUEUE, *call, "--save-minutes", str(minutes)],
-            env={**os.environ, "SCIQUEUE_HOME": str(tmp_path / "home")},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def ended(run: subprocess.Popen[str]) -> None:
-        _, errors = run.communicate(timeout=240)
-        assert run.returncode == 0, errors
+    def training(folder: Path, minutes: float) -> subprocess.Popen[str]:
+        call = ["property", str(data), "-o", str(folder), *SMALL, *PRETRAINED, "--contrast", "--members", "2"]
+        return started([*call, "--save-minutes", str(minutes)], tmp_path / "home")
 
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    ended(started(unbroken, 60.0))
-    for stage in (broken / "pretrained", broken):
-        run = started(broken, 0.0)
-        until(lambda run=run, stage=stage: run.poll() is not None or [*stage.glob("checkpoints/*/whole")], 120.0)
+    ended(training(unbroken, 60.0))
+    for part in (broken / "pretrained", broken / "member-0", broken / "member-1"):
+        run = training(broken, 0.0)
+        until(lambda run=run, part=part: run.poll() is not None or whole(part), 120.0)
         run.send_signal(signal.SIGKILL)
         run.communicate()
         assert run.returncode == -signal.SIGKILL, "the kill came too late"
     assert not (broken / "model").exists()
-    ended(started(broken, 60.0))
+    ended(training(broken, 60.0))
     cards = [json.loads((folder / "card.json").read_text()) for folder in (unbroken, broken)]
-    for part in ("step", "steps", "tokens", "best_step"):
-        assert cards[0]["training"][part] == cards[1]["training"][part]
-    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in (unbroken, broken)]
-    assert weights[0] == weights[1]
+    assert cards[0]["training"]["steps"] == cards[1]["training"]["steps"]
+    for mine, theirs in zip(*(card["training"]["members"] for card in cards), strict=True):
+        assert [mine[part] for part in ("step", "tokens", "best_step")] == [
+            theirs[part] for part in ("step", "tokens", "best_step")
+        ]
+    assert cards[0]["measured"] == cards[1]["measured"]
+    files = [
+        {file.relative_to(folder): file.read_bytes() for file in (folder / "model").rglob("*") if file.is_file()}
+        for folder in (unbroken, broken)
+    ]
+    assert len(files[0]) > 8
+    assert files[0] == files[1]

@@ -1,10 +1,16 @@
-"""What the tests of commands share: settings that lead to the test's own database, and a small library."""
+"""What tests share: settings that lead to the test's own database, a small library, and a worker's lease."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from schemas.database import Database
+from schemas.items import Task
+from schemas.ledger import leases
+from workers.lease import LeaseKeeper
 
 
 @pytest.fixture
@@ -21,3 +27,12 @@ def library(tmp_path: Path) -> Path:
     file = tmp_path / "library.csv"
     file.write_text("id,smiles,note\na,CCO,first\nb,bad1,second\nc,,third\nd,CC,fourth\n")
     return file
+
+
+@pytest.fixture
+def keeper(database: Database) -> Iterator[LeaseKeeper]:
+    info = leases.WorkerInfo("cpu0@test", "cpu", 1, [task.queue for task in Task], 8, {"python": "3"})
+    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None, on_broken=lambda: None)
+    made.start()
+    yield made
+    made.stop()

@@ -13,12 +13,12 @@ from producer.submission import submit
 from schemas.database import Database
 from schemas.errors import RowError
 from schemas.items import Record, Rejected, Task
-from schemas.ledger import cuts, dispatches, jobs, leases, progress
-from schemas.ledger.dispatches import Lane
+from schemas.ledger import jobs, progress
 from schemas.message import BatchMessage
 from schemas.outcomes import Summary
 from schemas.registry import load_registry
 from schemas.states import JobState
+from tests.integration.worker_part import send
 from workers.lease import LeaseKeeper
 from workers.loading import LoadedModel
 from workers.runner import Runner
@@ -34,22 +34,10 @@ def shelf(database: Database) -> Iterator[Shelf]:
     made.stop(0.0)
 
 
-@pytest.fixture
-def keeper(database: Database) -> Iterator[LeaseKeeper]:
-    info = leases.WorkerInfo("cpu0@test", "cpu", 1, [task.queue for task in Task], 8, {"python": "3"})
-    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None, on_broken=lambda: None)
-    made.start()
-    yield made
-    made.stop()
-
-
 def _dispatched(database: Database, source: list[Any], task: Task = Task.PREDICT, **parameters: Any) -> BatchMessage:
     model = f"fake-{task.value}"
     submit(database, load_registry(), source, task=task, model=model, parameters=parameters, name="some")
-    cuts.cut(database, 10)
-    with database.transaction() as connection:
-        waiting = [batch.batch for batch in dispatches.waiting(connection, Lane(task, None), 1)]
-    return dispatches.dispatch(database, waiting, {})[0].message
+    return send(database, task, 1)[0]
 
 
 def _loaded(shelf: Shelf) -> LoadedModel:

@@ -19,13 +19,13 @@ import pytest
 from producer.submission import submit
 from schemas.database import Database
 from schemas.items import Task
-from schemas.ledger import cuts, dispatches, jobs, leases, progress
-from schemas.ledger.dispatches import Lane
+from schemas.ledger import jobs, progress
 from schemas.message import BatchMessage
 from schemas.registry import ModelEntry, Registry, Weights, load_registry
 from schemas.states import JobState
 from tests.checkpoints import make_smiles_checkpoint
 from tests.classifier_checkpoint import classifier_entry, make_classifier_checkpoint
+from tests.integration.worker_part import send
 from workers import residence
 from workers.engines import fake
 from workers.footprint import weights_bytes
@@ -55,15 +55,6 @@ def make_shelf(database: Database) -> Iterator[MakeShelf]:
         shelf.stop(0.0)
 
 
-@pytest.fixture
-def keeper(database: Database) -> Iterator[LeaseKeeper]:
-    info = leases.WorkerInfo("cpu0@test", "cpu", 1, [task.queue for task in Task], 8, {"python": "3"})
-    made = LeaseKeeper(database, info, 60.0, on_lost=lambda: None, on_broken=lambda: None)
-    made.start()
-    yield made
-    made.stop()
-
-
 def sized(folder: Path, name: str, units: int, task: Task = Task.PREDICT) -> ModelEntry:
     """A fake model whose weights are said to take so many units of memory: only their head is written."""
     folder = folder / name
@@ -88,10 +79,7 @@ def dispatched(database: Database, entry: ModelEntry, rows: int, batches: int, *
         batch_rows=rows,
         name=entry.name,
     )
-    cuts.cut(database, 1000)
-    with database.transaction() as connection:
-        waiting = [found.batch for found in dispatches.waiting(connection, Lane(entry.task, None), 1000)]
-    return [sent.message for sent in dispatches.dispatch(database, waiting, {})]
+    return send(database, entry.task)
 
 
 @contextmanager

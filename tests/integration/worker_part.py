@@ -14,6 +14,7 @@ from schemas.ledger import claims, cuts, dispatches, jobs, leases
 from schemas.ledger.claims import ClaimedBatch
 from schemas.ledger.dispatches import Lane
 from schemas.ledger.leases import WorkerInfo
+from schemas.message import BatchMessage
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, SummarySentence
 from schemas.settings import Settings
 
@@ -48,6 +49,14 @@ def lab(database_url: str, folder: Path) -> Iterator[Client]:
         yield client
 
 
+def send(database: Database, task: Task, most: int = 1000) -> list[BatchMessage]:
+    """Cut the task's jobs into batches and hand out at most that many, as the dispatcher does."""
+    cuts.cut(database, 1000)
+    with database.transaction() as connection:
+        waiting = [found.batch for found in dispatches.waiting(connection, Lane(task, None), most)][:most]
+    return [sent.message for sent in dispatches.dispatch(database, waiting, {})]
+
+
 def predict(item: Item, sample: int) -> Outcome:
     if isinstance(item.content, Rejected):
         return Failed(item.row, item.content.code, item.content.message)
@@ -71,11 +80,8 @@ def summarize(item: Item, sample: int) -> Outcome:
 def work(database: Database, task: Task, answer: Answer, *, batches: int = 100) -> None:
     """Do what the dispatcher and a worker do, for at most that many batches."""
     lease = leases.take(database, WorkerInfo("cpu0@test", "cpu", 1, [task.queue], 8, {}), 60.0)
-    cuts.cut(database, 100)
-    with database.transaction() as connection:
-        waiting = [found.batch for found in dispatches.waiting(connection, Lane(task, None), batches)][:batches]
-    for sent in dispatches.dispatch(database, waiting, {}):
-        batch = claims.claim(database, sent.message, lease)
+    for message in send(database, task, batches):
+        batch = claims.claim(database, message, lease)
         assert isinstance(batch, ClaimedBatch)
         claims.complete(database, batch, [answer(item, s) for item in batch.items for s in range(batch.samples)])
     jobs.finish(database)

@@ -13,6 +13,7 @@ from schemas.errors import RowError
 from schemas.items import Item, Molecule, Rejected
 from schemas.outcomes import Failed
 from workers.engines.contract import Prepared
+from workers.engines.nearest import Learnt
 from workers.engines.padding import Ids
 from workers.engines.parameters import checked
 from workers.molecules import PARENT, Refused, read
@@ -31,19 +32,29 @@ class ClassifierParameters(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """A molecule as the model reads it, special tokens included, and what it is stored under."""
+    """A molecule as the model reads it, special tokens included, and what it is stored under.
+
+    `distance` is that to the nearest molecule learnt from; None where nobody asks for it.
+    """
 
     ids: Ids
     smiles: str
     inchikey: str
+    distance: float | None = None
 
 
 class TokenWork:
-    """The engine's `CpuWork`. A row may have `window` tokens; the ids `special` stand for no part of a molecule."""
+    """The engine's `CpuWork`. A row may have `window` tokens; the ids `special` stand for no part of a molecule.
+
+    With `learnt` it tells each molecule's distance to those.
+    """
 
     heavy = True
 
-    def __init__(self, tokenizer: Tokenizer, *, special: frozenset[int], window: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, special: frozenset[int], window: int, learnt: Learnt | None = None
+    ) -> None:
+        self._learnt = learnt
         self._special = special
         self._window = window
         # The bare tokenizer, set up once: transformers' own calls change its state, which threads must not share.
@@ -77,7 +88,8 @@ class TokenWork:
         if len(encoded.ids) > self._window:
             message = f"{len(encoded.ids)} tokens; the model takes up to {self._window}"
             return [Failed(item.row, RowError.TOO_LONG, message)]
-        data = Tokenized(tuple(encoded.ids), structure.smiles, structure.inchikey)
+        distance = None if self._learnt is None else self._learnt.distance(structure.mol)
+        data = Tokenized(tuple(encoded.ids), structure.smiles, structure.inchikey, distance)
         return [Prepared(item.row, tokens=len(data.ids), data=data)]
 
     def _faithful(self, encoded: Any, smiles: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from schemas.items import Task
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
+from workers.training.describing import Card, facts_of, loss_card, losses
 from workers.training.product import Product
-from workers.training.reached import Reached, listed, software, table, time_taken
+from workers.training.reached import Reached
 from workers.training.recipe import Recipe
 
 
@@ -27,30 +27,9 @@ class Training:
     validation_loss: float | None = None
     measured: dict[str, float] | None = None
 
-    def card(self, name: str) -> dict[str, Any]:
+    def card(self, name: str) -> Card:
         """All of it, as `card.json` has it."""
-        return {
-            "model": name,
-            "task": "generate",
-            "engine": "causal",
-            "command": self.recipe.command(name),
-            "data": {
-                "source": self.recipe.data,
-                "licence": self.licence,
-                "rows": self.rows,
-                "held_out": self.held_out,
-                "left_out": self.left_out,
-            },
-            "recipe": asdict(self.recipe),
-            "training": {
-                "parameters": self.parameters,
-                "steps": self.steps,
-                "validation_loss": self.validation_loss,
-                **self.reached.card(),
-            },
-            "software": software(),
-            "measured": self.measured,
-        }
+        return loss_card(name, self, Task.GENERATE, EngineKind.CAUSAL, self.measured)
 
     def entry(self, product: Product) -> ModelEntry:
         """The registry's entry."""
@@ -77,32 +56,25 @@ class Training:
         )
 
 
-def as_markdown(card: dict[str, Any]) -> str:
+def as_markdown(card: Card) -> str:
     """The card as `README.md` has it."""
     data, recipe, training = card["data"], card["recipe"], card["training"]
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in data["left_out"].items())
-    losses = [training["train_loss"], training["validation_loss"]]
-    train_loss, validation_loss = ("unknown" if loss is None else f"{loss:.4f}" for loss in losses)
-    facts = {
-        "made by": f"`{card['command']}`",
-        "data": f"{data['source']}: {data['rows']:,} molecules, {data['held_out']:,} more held out",
-        "left out": left_out or "none",
-        "licence of the data": data["licence"] or "not stated",
-        "training": f"step {training['step']:,} of {training['steps']:,}, {training['tokens']:,} tokens",
-        "precision, seed": f"{recipe['precision']}, {recipe['seed']}",
-        "loss at the last step": f"{train_loss} nats a token",
-        "loss on molecules held out": f"{validation_loss} nats a token",
-        "time": time_taken(training),
-        "software": listed(card["software"]),
+    facts = facts_of(
+        card,
+        {"data": f"{data['source']}: {data['rows']:,} molecules, {data['held_out']:,} more held out"},
+        {
+            "training": f"step {training['step']:,} of {training['steps']:,}, {training['tokens']:,} tokens",
+            **losses(training, "molecules"),
+        },
         **{name: f"{value:g}" for name, value in (card["measured"] or {}).items()},
-    }
+    )
     return f"""# {card["model"]}
 
 A causal language model over SMILES: Llama's shape, {recipe["layers"]} layers of width {recipe["width"]},
 {training["parameters"]:,} parameters, for sciqueue's engine `{card["engine"]}`. Its weights are kept in fp16, and
 computed with in fp32.
 
-{table(facts)}
+{facts}
 
 A sample is the model's guess. That it is valid means that RDKit reads it, not that it can be made or is safe; molecules
 unlike those that the model learnt from are out of its reach.

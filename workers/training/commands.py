@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.command import examples
-from schemas.errors import UsageError
-from schemas.registration import register as register_entry
-from schemas.settings import load_settings
-from workers.training.preparing import Precision, model_name, take_device
+from workers.training.options import (
+    Computed,
+    Epochs,
+    Layers,
+    LearningRate,
+    Licence,
+    Name,
+    Output,
+    Place,
+    SaveMinutes,
+    Threads,
+    Width,
+)
+from workers.training.preparing import Precision, check_width, make, model_name, take_device
 from workers.training.property_command import property_model
-from workers.training.recipe import HEAD, Recipe
-from workers.training.run_folder import held
+from workers.training.recipe import Recipe
 from workers.training.smiles_source import find_source
 from workers.training.summarizer_command import summarizer
+
+if TYPE_CHECKING:
+    from workers.training.describing import Run
+    from workers.training.product import Product
 
 TRAINING = "Training"
 
@@ -58,44 +70,33 @@ def generator(
             metavar="DATA", help="moses:train, moses:test, or a file of SMILES: CSV, TSV or lines; .gz too."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the run and the model are kept.")
-    ],
-    name: Annotated[str | None, typer.Option(help="The model's name; unset: the folder's.", show_default=False)] = None,
-    epochs: Annotated[
-        float, typer.Option(min=0.0001, help="Passes over the data; the one setting that may change.")
-    ] = 1.0,
-    width: Annotated[int, typer.Option(min=HEAD, help=f"A multiple of {HEAD}.")] = 256,
-    layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
+    output: Output,
+    name: Name = None,
+    epochs: Epochs = 1.0,
+    width: Width = 256,
+    layers: Layers = 4,
     longest: Annotated[int, typer.Option(min=1, help="Tokens; longer rows are left out.")] = 126,
     batch: Annotated[int, typer.Option(min=1, help="Molecules a step.")] = 128,
-    learning_rate: Annotated[
-        float, typer.Option(help="The highest; reached soon, and falling to 0 in the second half.")
-    ] = 2e-3,
-    precision: Annotated[Precision, typer.Option(help="bf16 needs a processor that computes in it.")] = Precision.FP32,
+    learning_rate: LearningRate = 2e-3,
+    precision: Computed = Precision.FP32,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights, the rows held out and the order.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=2, help="Only the first rows of the data.", show_default=False)
     ] = None,
-    licence: Annotated[
-        str, typer.Option(help="The data's, for the card; known for named data.", show_default=False)
-    ] = "",
-    device: Annotated[str, typer.Option(help="'cpu', or a GPU by number or UUID.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)
-    ] = None,
+    licence: Licence = "",
+    device: Place = "cpu",
+    threads: Threads = None,
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Faster after some minutes; needs a C++ compiler.")
     ] = True,
-    save_minutes: Annotated[float, typer.Option(min=0.0, help="How often a checkpoint is saved.")] = 3.0,
+    save_minutes: SaveMinutes = 3.0,
 ) -> None:
     """Train a generator of molecules: a causal language model over SMILES.
 
     The folder gets the model, its card and its registry entry, which also joins this machine's registry. A run that was
     stopped or killed goes on from its last checkpoint when the same command is given again.
     """
-    if width % HEAD:
-        raise UsageError(f"--width {width}: give a multiple of {HEAD}, the width of an attention head")
+    check_width(width)
     name = model_name(output, name)
     place = take_device(device, threads)
     source = find_source(data, licence)
@@ -116,11 +117,9 @@ def generator(
         print("no C++ compiler (g++) found, so nothing is compiled: training takes about twice as long")
         compiled = False
 
-    with held(output, recipe):
+    def trained(product: Product) -> Run:
         from workers.training.generator import train
-        from workers.training.product import Product
 
-        product = Product(output, name)
-        about = train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
-        file = register_entry(about.entry(product), load_settings().models_folder)
-    print(f"model '{name}' is trained, in {output}, and registered by {file}")
+        return train(recipe, source, product, compiled=compiled, save_seconds=60.0 * save_minutes)
+
+    make(output, name, recipe, trained)

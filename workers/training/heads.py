@@ -28,22 +28,26 @@ def masked_loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def temperatures(logits: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The temperature of each task that makes the labels likeliest, (tasks,): a probability is sigmoid(logit / T).
+    """The temperature of each task that makes the labels likeliest, (tasks,), as Guo et al. 2017 have it.
 
-    Of (molecules, tasks) logits and labels, NaN where one is missing (Guo et al. 2017). 1 where labels are all alike.
+    Of (members, molecules, tasks) logits and (molecules, tasks) labels, NaN where one is missing. A probability is the
+    mean over the members of sigmoid(logit / T): members that are calibrated each by itself are too unsure together. 1
+    where labels are all alike.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
 
     found = np.ones(labels.shape[1])
     for task in range(labels.shape[1]):
         there = ~np.isnan(labels[:, task])
-        mine, truth = logits[there, task], labels[there, task]
+        mine, truth = logits[:, there, task], labels[there, task]
         if len(np.unique(truth)) < 2:
             continue
 
         def surprise(log: float, mine: Any = mine, truth: Any = truth) -> float:
-            scaled = mine / np.exp(log)
-            return float(np.mean(np.logaddexp(0.0, scaled) - truth * scaled))
+            # sigmoid(x) = exp(-log(1 + exp(-x))); with the sign turned where the label is 0
+            signed = np.where(truth == 1, mine, -mine) / np.exp(log)
+            return -float(np.mean(logsumexp(-np.logaddexp(0.0, -signed), axis=0)))
 
         best = minimize_scalar(surprise, bounds=(np.log(_COOLEST), np.log(_HOTTEST)), method="bounded")
         found[task] = np.exp(best.x)

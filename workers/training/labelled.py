@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.errors import UsageError
 from schemas.splits import scaffold_split
 from workers.engines.classifier_cpu import MAX_ATOMS
+from workers.engines.nearest import ENDPOINT
 from workers.molecules import Refused, read
 from workers.training.data_file import opened
 
@@ -159,7 +160,10 @@ def _tasks(
     file: Path, header: Sequence[str], rows: Sequence[Sequence[str]], smiles: int, asked: Sequence[str]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The columns of labels and their cells, (rows, tasks): those asked for, or all that hold numbers alone."""
-    places = [_place(file, header, name) for name in asked] or [at for at in range(len(header)) if at != smiles]
+    if ENDPOINT.name in asked:
+        raise UsageError(f"{file}: no task can be named {ENDPOINT.name}: every model says that beside its tasks")
+    given = (at for at, name in enumerate(header) if at != smiles and name != ENDPOINT.name)
+    places = [_place(file, header, name) for name in asked] or list(given)
     found: dict[str, list[float]] = {}
     for at in places:
         try:

@@ -27,17 +27,21 @@ class Product:
         """The folder that the registry's entry names."""
         return self.folder / "model"
 
-    def take(self, model: Any, checkpoint: Path) -> None:
-        """Save a model of `transformers` as it is, in its precision, with the tokenizer of a checkpoint."""
+    def take(self, model: Any, checkpoint: Path, member: str = "") -> None:
+        """Save a model of `transformers` as it is, in its precision, with the tokenizer of a checkpoint.
+
+        A `member` of an ensemble goes into a folder of that name in `model/`.
+        """
         fresh = self.folder / "model.new"
         shutil.rmtree(fresh, ignore_errors=True)
         model.save_pretrained(fresh)
         for name in _TOKENIZER:
             shutil.copy(checkpoint / name, fresh)
-        self.model.mkdir(exist_ok=True)
+        folder = self.model / member
+        folder.mkdir(parents=True, exist_ok=True)
         for file in fresh.iterdir():
             file.chmod(0o644)  # safetensors leaves its file to its owner alone; workers may be others
-            file.replace(self.model / file.name)
+            file.replace(folder / file.name)
         fresh.rmdir()
 
     def describe(self, card: dict[str, Any], text: str, entry: ModelEntry) -> None:

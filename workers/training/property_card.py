@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from schemas import baseline
 from schemas.items import Task
 from schemas.registry import Endpoint, EngineKind, Limits, ModelEntry, Weights
+from workers.engines.nearest import ENDPOINT
+from workers.training.describing import Card, card_of, facts_of
 from workers.training.labelled import Kind
 from workers.training.product import Product
 from workers.training.property_recipe import PropertyRecipe
-from workers.training.reached import Reached, listed, software, table, time_taken
+from workers.training.reached import Reached, time_taken
 
 _LEADING = {"probability": ("ROC-AUC", "PR-AUC", "ECE"), "regression": ("RMSE", "Spearman")}
 
 
+@dataclass(frozen=True, slots=True)
+class MemberReached:
+    """How far one member has come, and the step whose weights it has: the best on the validation part."""
+
+    seed: int
+    best_step: int
+    reached: Reached
+
+    def card(self) -> dict[str, Any]:
+        """As `card.json` has it."""
+        return {"seed": self.seed, "best_step": self.best_step, **self.reached.card()}
+
+
 @dataclass(slots=True)
 class PropertyTraining:
-    """How far a run has come, and by what. `molecules` are those of each part, `temperatures` each task's."""
+    """How far a run has come, and by what. `molecules` are those of each part, `temperatures` each task's.
+
+    `parameters` and `steps` are those of each member; a model that is no ensemble has one.
+    """
 
     recipe: PropertyRecipe
     licence: str  # of the data
@@ -30,8 +49,7 @@ class PropertyTraining:
     parameters: int
     steps: int
     pretraining: Reached | None
-    reached: Reached = field(default_factory=Reached)
-    best_step: int = 0
+    members: list[MemberReached] = field(default_factory=list)
     temperatures: dict[str, float] | None = None
     measured: dict[str, Any] | None = None
 
@@ -41,14 +59,14 @@ class PropertyTraining:
         pretrained = () if self.recipe.pretrain is None else (self.recipe.pretrain,)
         return (Path(self.recipe.data).name.split(".")[0], *pretrained)
 
-    def card(self, name: str) -> dict[str, Any]:
+    def card(self, name: str) -> Card:
         """All of it, as `card.json` has it."""
-        return {
-            "model": name,
-            "task": "predict",
-            "engine": "classifier",
-            "command": self.recipe.command(name),
-            "data": {
+        return card_of(
+            name,
+            self.recipe,
+            Task.PREDICT,
+            EngineKind.CLASSIFIER,
+            data={
                 "source": self.recipe.data,
                 "licence": self.licence,
                 "tasks": list(self.tasks),
@@ -58,18 +76,16 @@ class PropertyTraining:
                 "left_out": self.left_out,
                 "pretrained_on": self.recipe.pretrain,
             },
-            "recipe": asdict(self.recipe),
-            "pretraining": None if self.pretraining is None else self.pretraining.card(),
-            "training": {
+            pretraining=None if self.pretraining is None else self.pretraining.card(),
+            training={
                 "parameters": self.parameters,
                 "steps": self.steps,
-                "best_step": self.best_step,
                 "temperatures": self.temperatures,
-                **self.reached.card(),
+                "members": (members := [one.card() for one in self.members]),
+                **{took: sum(one[took] for one in members) for took in ("wall_seconds", "cpu_seconds")},
             },
-            "software": software(),
-            "measured": self.measured,
-        }
+            measured=self.measured,
+        )
 
     def entry(self, product: Product) -> ModelEntry:
         """The registry's entry."""
@@ -79,57 +95,96 @@ class PropertyTraining:
             engine=EngineKind.CLASSIFIER,
             weights=Weights(path=product.model.resolve()),
             licence=self.licence,
-            description=f"An encoder over SMILES, {self.parameters / 1e6:.1f}M parameters, fine-tuned on "
-            f"{Path(self.recipe.data).name}.",
-            endpoints=tuple(Endpoint(name=task, kind=self.kind) for task in self.tasks),
+            description=f"{_kind(self.recipe.members)} over SMILES, {self.parameters / 1e6:.1f}M parameters"
+            f"{' each' if self.recipe.members > 1 else ''}, fine-tuned on {Path(self.recipe.data).name}.",
+            endpoints=(*(Endpoint(name=task, kind=self.kind) for task in self.tasks), ENDPOINT),
             trained_on=self.trained_on,
             limits=Limits(
-                batch_rows=256, batch_size=50_000, token_budget=8192, max_rows=256, max_tokens=self.recipe.longest + 2
+                batch_rows=max(16, 256 // self.recipe.members),
+                batch_size=50_000,
+                token_budget=8192,
+                max_rows=256,
+                max_tokens=self.recipe.longest + 2,
             ),
         )
 
 
-def as_markdown(card: dict[str, Any]) -> str:
+def as_markdown(card: Card) -> str:
     """The card as `README.md` has it."""
-    data, recipe, training = card["data"], card["recipe"], card["training"]
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in data["left_out"].items())
-    before = card["pretraining"]
-    facts = {
-        "made by": f"`{card['command']}`",
-        "data": f"{data['source']}, {len(data['tasks'])} tasks: "
-        + ", ".join(f"{count:,} molecules for {name}" for name, count in data["molecules"].items()),
-        "split": f"{data['split']}: whole scaffolds, the rarest are tested on",
-        "left out": left_out or "none",
-        "licence of the data": data["licence"] or "not stated",
-        "pretrained on": data["pretrained_on"] or "nothing",
-        "training": f"step {training['best_step']:,} of {training['steps']:,}, the best on the validation part",
-        "precision, seed": f"{recipe['precision']}, {recipe['seed']}",
-        "time": time_taken(training),
-        "software": listed(card["software"]),
-    }
-    if before:
-        facts["pretraining"] = f"{before['step']:,} steps, {before['tokens']:,} tokens; {time_taken(before)}"
-    read_as = (
-        "Probabilities are calibrated by a temperature a task, on the validation part; they are a model's guess, no "
-        "measurement."
-        if data["kind"] == "probability"
-        else "Values are in the units of the data."
+    data, training, before = card["data"], card["training"], card["pretraining"]
+    members = training["members"]
+    molecules = ", ".join(f"{count:,} molecules for {name}" for name, count in data["molecules"].items())
+    best = ", ".join(f"{one['best_step']:,}" for one in members)
+    facts = facts_of(
+        card,
+        {
+            "data": f"{data['source']}, {len(data['tasks'])} tasks: {molecules}",
+            "split": f"{data['split']}: whole scaffolds, the rarest are tested on",
+        },
+        {
+            "pretrained on": data["pretrained_on"] or "nothing",
+            **({"pretraining": _pretraining(before)} if before else {}),
+            "training": f"step {best} of {training['steps']:,}, the best on the validation part",
+            **({"members": ", ".join(f"seed {one['seed']}" for one in members)} if len(members) > 1 else {}),
+        },
     )
+    each = " each" if len(members) > 1 else ""
     return f"""# {card["model"]}
 
-An encoder over SMILES, {training["parameters"]:,} parameters, with one output a task, for sciqueue's engine
-`{card["engine"]}`. Its weights are kept in fp16, and computed with in fp32. {read_as}
+{_kind(len(members))} over SMILES, {training["parameters"]:,} parameters{each}, with one output a task, for
+sciqueue's engine `{card["engine"]}`. Weights are kept in fp16, and computed with in fp32.
+{_read_as(data["kind"], len(members))}
 
-{table(facts)}
+{facts}
 
 ## On molecules of other scaffolds
 
-Each figure is followed by that of {baseline.NAME}, which learnt from the same molecules.
+Each figure is followed by that of {baseline.NAME}, which learnt from the same molecules.{_calibrated(card)}
 
 {_figures(card["measured"], data["kind"])}
-The model does not tell how far a molecule lies from those that it learnt from; molecules unlike them are out of its
-reach.
+## How far it reaches
+
+Each prediction comes with `{ENDPOINT.name}`: {ENDPOINT.description}.
+{_reach(card["measured"])} The figures above say nothing of molecules that lie much further off.
 """
+
+
+def _kind(members: int) -> str:
+    return "An encoder" if members == 1 else f"An ensemble of {members} encoders"
+
+
+def _pretraining(before: Mapping[str, Any]) -> str:
+    return f"{before['step']:,} steps, {before['tokens']:,} tokens; {time_taken(before)}"
+
+
+def _read_as(kind: str, members: int) -> str:
+    said = (
+        "Probabilities are calibrated by a temperature a task, on the validation part; they are a model's guess, no "
+        "measurement."
+        if kind == "probability"
+        else "Values are in the units of the data."
+    )
+    if members > 1:
+        said += " Each is the mean of what the members say, and `spread` their standard deviation."
+    return said
+
+
+def _calibrated(card: Card) -> str:
+    """What calibration did to the calibration error, by the mean over tasks."""
+    if card["training"]["temperatures"] is None:
+        return ""
+    changed = [
+        f"{_said(found['uncalibrated']['mean']['ECE'])} to {_said(found['model']['mean']['ECE'])} ({part})"
+        for part, found in card["measured"].items()
+    ]
+    brought = " and from ".join(changed)
+    return f" Calibration\nbrought the expected calibration error (ECE), as a mean over tasks, from {brought}."
+
+
+def _reach(measured: Mapping[str, Any]) -> str:
+    far = [f"{found['distance']['median']:.2f} of the {part} part" for part, found in measured.items()]
+    most = [f"{found['distance']['nine tenths']:.2f}" for found in measured.values()]
+    return f"Its median is {' and '.join(far)}; nine tenths of these lie within {' and '.join(most)}."
 
 
 def _figures(measured: dict[str, Any], kind: str) -> str:

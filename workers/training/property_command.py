@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import UsageError
-from schemas.registration import register as register_entry
-from schemas.settings import load_settings
-from workers.training.preparing import Precision, model_name, take_device
+from workers.training.options import Computed, Epochs, Layers, Name, Output, Place, SaveMinutes, Threads, Width
+from workers.training.preparing import Precision, check_width, make, model_name, take_device
 from workers.training.property_recipe import PropertyRecipe
-from workers.training.recipe import HEAD
-from workers.training.run_folder import held
 from workers.training.smiles_source import SmilesSource, find_source
+
+if TYPE_CHECKING:
+    from workers.training.describing import Run
+    from workers.training.product import Product
 
 
 def property_model(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A CSV or TSV with SMILES and one column a task; .gz too.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the run and the model are kept.")
-    ],
-    name: Annotated[str | None, typer.Option(help="The model's name; unset: the folder's.", show_default=False)] = None,
+    output: Output,
+    name: Name = None,
     smiles: Annotated[str, typer.Option(metavar="COLUMN", help="The column of SMILES, in whatever case.")] = "smiles",
     task: Annotated[
         list[str] | None,
@@ -49,11 +48,9 @@ def property_model(
         bool, typer.Option("--contrast/--no-contrast", help="Pretrain by two random SMILES of a molecule, too.")
     ] = False,
     temperature: Annotated[float, typer.Option(min=0.001, help="Of the contrast.")] = 0.1,
-    epochs: Annotated[
-        float, typer.Option(min=0.0001, help="Passes over the data; the one setting that may change.")
-    ] = 20.0,
-    width: Annotated[int, typer.Option(min=HEAD, help=f"A multiple of {HEAD}.")] = 256,
-    layers: Annotated[int, typer.Option(min=1, help="Layers.")] = 4,
+    epochs: Epochs = 20.0,
+    width: Width = 256,
+    layers: Layers = 4,
     longest: Annotated[int, typer.Option(min=1, help="Tokens; longer molecules are left out.")] = 254,
     batch: Annotated[int, typer.Option(min=1, help="Molecules a step.")] = 32,
     pretrain_batch: Annotated[int, typer.Option(min=2, help="Molecules a step of pretraining.")] = 128,
@@ -63,14 +60,15 @@ def property_model(
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Write a molecule from another atom each time.")
     ] = True,
-    precision: Annotated[Precision, typer.Option(help="bf16 needs a processor that computes in it.")] = Precision.FP32,
+    precision: Computed = Precision.FP32,
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the order.")] = 0,
+    members: Annotated[
+        int, typer.Option(min=1, help="Fine-tuned by as many seeds, from --seed on; the model says their mean.")
+    ] = 1,
     licence: Annotated[str, typer.Option(help="The data's, for the card.", show_default=False)] = "",
-    device: Annotated[str, typer.Option(help="'cpu', or a GPU by number or UUID.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)
-    ] = None,
-    save_minutes: Annotated[float, typer.Option(min=0.0, help="How often a checkpoint is saved.")] = 3.0,
+    device: Place = "cpu",
+    threads: Threads = None,
+    save_minutes: SaveMinutes = 3.0,
 ) -> None:
     """Train a property model: an encoder over SMILES, with one output for each column of labels.
 
@@ -80,8 +78,7 @@ def property_model(
     entry, which also joins this machine's registry. A run that was stopped or killed goes on from its last checkpoint
     when the same command is given again.
     """
-    if width % HEAD:
-        raise UsageError(f"--width {width}: give a multiple of {HEAD}, the width of an attention head")
+    check_width(width)
     name = model_name(output, name)
     take_device(device, threads)
     table = SmilesSource(str(data), data.resolve())
@@ -109,17 +106,17 @@ def property_model(
         augment=augment,
         precision=precision.value,
         seed=seed,
+        members=members,
     )
-    with held(output, recipe):
+
+    def trained(product: Product) -> Run:
         from workers.training.labelled import read_labelled
-        from workers.training.product import Product
         from workers.training.property import train
 
         known = read_labelled(table.file, smiles, recipe.tasks)
-        product = Product(output, name)
-        about = train(recipe, known, unlabelled, licence, product, save_seconds=60.0 * save_minutes)
-        file = register_entry(about.entry(product), load_settings().models_folder)
-    print(f"model '{name}' is trained, in {output}, and registered by {file}")
+        return train(recipe, known, unlabelled, licence, product, save_seconds=60.0 * save_minutes)
+
+    make(output, name, recipe, trained)
 
 
 def _pretrain_source(what: str | None) -> tuple[SmilesSource | Path | None, str | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Literal
+
+from workers.training.recipe import call
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,29 @@ class PropertyRecipe:
     dropout: float
     augment: bool  # a molecule is written from another atom each time
     precision: Literal["fp32", "bf16"]
-    seed: int
+    seed: int  # of the first member
+    members: int  # of the ensemble, of seeds that follow each other; 1: a single model
+
+    @property
+    def seeds(self) -> range:
+        """Each member's."""
+        return range(self.seed, self.seed + self.members)
 
     def command(self, name: str) -> str:
         """The call that makes the same model, in a folder of its name."""
-        said = ["--smiles", self.smiles]
-        for task in self.tasks:
-            said += ["--task", task]
-        if self.pretrain is not None:
-            limit = [] if self.pretrain_limit is None else ["--pretrain-limit", f"{self.pretrain_limit}"]
-            said += ["--pretrain", self.pretrain, *limit, "--pretrain-epochs", f"{self.pretrain_epochs}"]
-            said += ["--pretrain-batch", f"{self.pretrain_batch}"]
-            said += ["--pretrain-learning-rate", f"{self.pretrain_learning_rate}"]
-            if self.contrast:
-                said += ["--contrast", "--temperature", f"{self.temperature}"]
-        for option, value in {
+        unlabelled = {
+            "--pretrain": self.pretrain,
+            "--pretrain-limit": self.pretrain_limit,
+            "--pretrain-epochs": self.pretrain_epochs,
+            "--pretrain-batch": self.pretrain_batch,
+            "--pretrain-learning-rate": self.pretrain_learning_rate,
+            "--contrast": self.contrast or None,
+            "--temperature": self.temperature if self.contrast else None,
+        }
+        options = {
+            "--smiles": self.smiles,
+            "--task": self.tasks,
+            **(unlabelled if self.pretrain is not None else {}),
             "--epochs": self.epochs,
             "--width": self.width,
             "--layers": self.layers,
@@ -56,7 +65,7 @@ class PropertyRecipe:
             "--dropout": self.dropout,
             "--precision": self.precision,
             "--seed": self.seed,
-        }.items():
-            said += [option, f"{value}"]
-        said.append("--augment" if self.augment else "--no-augment")
-        return shlex.join(["sciqueue", "train", "property", self.data, "-o", name, *said])
+            "--members": self.members,
+            "--augment" if self.augment else "--no-augment": True,
+        }
+        return call("property", self.data, name, options)

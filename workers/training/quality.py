@@ -68,8 +68,3 @@ def ecfp4(smiles: Sequence[str]) -> NDArray[np.uint8]:
     morgan = GetMorganGenerator(radius=baseline.RADIUS, fpSize=baseline.BITS)
     rows = [morgan.GetFingerprintAsNumPy(Chem.MolFromSmiles(one)) for one in smiles]
     return np.array(rows, np.uint8).reshape(-1, baseline.BITS)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,5 +44,19 @@ class Recipe:
             "--precision": self.precision,
             "--seed": self.seed,
         }
-        said = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
-        return shlex.join(["sciqueue", "train", "generator", self.data, "-o", name, *said])
+        return call("generator", self.data, name, options)
+
+
+def call(kind: str, data: str, name: str, options: Mapping[str, object]) -> str:
+    """The call that makes a model of a kind: options with their values, without those of None.
+
+    One of a tuple is said once for each of its values, and one of True without any.
+    """
+    said = ["sciqueue", "train", kind, data, "-o", name]
+    for option, value in options.items():
+        if value is True:
+            said.append(option)
+        elif value is not None:
+            for one in value if isinstance(value, tuple) else (value,):
+                said += [option, f"{one}"]
+    return shlex.join(said)

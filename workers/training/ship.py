@@ -21,8 +21,9 @@ def ship(folder: Path, name: str, *, registry: Path = BUILT_IN, shipped: Path = 
     Raises:
         SystemExit: the registry has no entry of that name whose weights are shipped.
     """
-    files = sorted(file for file in (folder / "model").iterdir() if file.is_file())
-    hashes = ", ".join(f'"{file.name}" = "{hashlib.sha256(file.read_bytes()).hexdigest()}"' for file in files)
+    model = folder / "model"
+    files = {file.relative_to(model).as_posix(): file for file in sorted(model.rglob("*")) if file.is_file()}
+    hashes = ", ".join(f'"{name}" = "{hashlib.sha256(file.read_bytes()).hexdigest()}"' for name, file in files.items())
     line = f'weights = {{ shipped = "{name}", sha256 = {{ {hashes} }} }}'
     text, found = re.subn(
         rf'^weights = {{ shipped = "{re.escape(name)}".*$', line, registry.read_text("utf-8"), flags=re.M
@@ -31,9 +32,9 @@ def ship(folder: Path, name: str, *, registry: Path = BUILT_IN, shipped: Path = 
         sys.exit(f'{registry} has no entry with: weights = {{ shipped = "{name}" }}')
     target = shipped / name
     shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for file in (*files, folder / "README.md", folder / "card.json"):
-        shutil.copy(file, target)
+    shutil.copytree(model, target)
+    for described in ("README.md", "card.json"):
+        shutil.copy(folder / described, target)
     registry.write_text(text, "utf-8")
 
 

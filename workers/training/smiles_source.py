@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ _NAMED = {
     "moses:train": (*_MOSES, "moses/dataset/data/train.csv.gz"),
     "moses:test": (*_MOSES, "moses/dataset/data/test.csv.gz"),
 }
+_COLUMNS = ("smiles", "canonical_smiles")  # the other is that of ChEMBL's own files
+_CHEMBL = re.compile(r"chembl_\d+_chemreps\.txt(\.gz)?"), "CC BY-SA 3.0 (ChEMBL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,9 @@ class SmilesSource:
     def rows(self, limit: int | None = None) -> Iterator[str]:
         """The SMILES in the file's order, as they stand there; the first `limit` of them.
 
-        A CSV or TSV has a header with a column `SMILES`, in whatever case. Of a line in another file, the text behind
-        the first white space is a name.
+        A CSV or TSV has a header with a column `SMILES`, or `canonical_smiles`, in whatever case. Another file whose
+        first line names one of these among others, with tabs between them (as those of ChEMBL and ZINC), is a TSV too;
+        else the text behind the first white space of a line is a name.
 
         Raises:
             UsageError: the file cannot be read as text, or its header names no such column.
@@ -48,14 +52,19 @@ class SmilesSource:
 
     def _lines(self, text: IO[str]) -> Iterator[str]:
         kind = Path(self.file.name.removesuffix(".gz")).suffix.lower()
-        if kind not in (".csv", ".tsv"):
-            yield from ((line.split(maxsplit=1) or [""])[0] for line in text)
+        lines = iter(text)
+        first = next(lines, "")
+        names = [name.strip().lower() for name in first.split("\t")]
+        is_table = kind in (".csv", ".tsv") or (len(names) > 1 and not set(_COLUMNS).isdisjoint(names))
+        lines = chain([first], lines) if first else lines
+        if not is_table:
+            yield from ((line.split(maxsplit=1) or [""])[0] for line in lines)
             return
-        table = csv.reader(text, delimiter="," if kind == ".csv" else "\t")
+        table = csv.reader(lines, delimiter="," if kind == ".csv" else "\t")
         header = [name.strip().lower() for name in next(table, [])]
-        if "smiles" not in header:
+        at = next((header.index(name) for name in _COLUMNS if name in header), None)
+        if at is None:
             raise UsageError(f"{self.file}: the header has no column 'smiles', but {', '.join(header) or 'nothing'}")
-        at = header.index("smiles")
         yield from (row[at].strip() if at < len(row) else "" for row in table)
 
 
@@ -69,6 +78,9 @@ def find_source(data: str, licence: str = "") -> SmilesSource:
     if data not in _NAMED:
         if not Path(data).is_file():
             raise NotFound(f"no file {data}, and no data set of that name; named ones: {', '.join(_NAMED)}")
+        name, known_licence = _CHEMBL
+        if not licence and name.fullmatch(Path(data).name):
+            licence = known_licence
         return SmilesSource(data, Path(data).resolve(), licence)
-    package, version, known_licence, name = _NAMED[data]
-    return SmilesSource(data, of_package(data, package, version, name), licence or known_licence)
+    package, version, known_licence, file = _NAMED[data]
+    return SmilesSource(data, of_package(data, package, version, file), licence or known_licence)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoModelForSeq2SeqLM, DataCollatorForSeq2Seq
+from transformers import DataCollatorForSeq2Seq
 
 from schemas.errors import UsageError
 from workers.engines.pretrained import read_model, read_tokenizer
@@ -18,11 +18,12 @@ from workers.training.article import Articles, Example
 from workers.training.base import Base
 from workers.training.batches import IGNORED, LengthBatches, widths
 from workers.training.checkpoints import last_whole
-from workers.training.loop import Plan, learn, step_of
+from workers.training.describing import describe, keep, opening
+from workers.training.held_out import hold_out, mean_loss
+from workers.training.loop import Plan, learn
 from workers.training.paper_source import Pair, PaperSource
 from workers.training.product import Product
 from workers.training.progress import tell
-from workers.training.reached import Reached
 from workers.training.rouge_held_out import judge
 from workers.training.summarizer_card import SummarizerTraining, as_markdown
 from workers.training.summarizer_recipe import SummarizerRecipe
@@ -71,7 +72,8 @@ def train(
     # T5 has no positions, only distances, so it reads as far as it was trained to; the engine heeds this number.
     tokenizer.model_max_length = max(tokenizer.model_max_length, recipe.source_tokens)
     examples, left_out = _examples(recipe, source, tokenizer)
-    learnt, held_out = _split(examples, left_out, recipe.seed)
+    places = hold_out(len(examples), HELD_OUT, recipe.seed, left_out)
+    learnt, held_out = ([examples[at] for at in part] for part in places)
     lengths = np.array([len(one.source) for one in learnt])
     batches = LengthBatches(lengths, widths(lengths), recipe.batch, recipe.seed)
     collate = padding_collator(tokenizer, model)
@@ -84,16 +86,7 @@ def train(
         parameters=model.num_parameters(),
         steps=max(1, round(recipe.epochs * len(batches))),
     )
-    tell(_opening(about, begun))
-
-    def saved(checkpoint: Path) -> None:
-        # In fp16, which the engine computes with in fp32; what T5 cannot have in fp16, transformers leaves as it is.
-        product.take(AutoModelForSeq2SeqLM.from_pretrained(checkpoint, dtype=torch.float16), checkpoint)
-        about.reached = Reached.read(checkpoint)
-        about.validation_loss = mean_loss(product.model, held_out, collate, device)
-        _describe(product, about)
-        tell(f"step {about.reached.step:,}: saved, validation loss {about.validation_loss:.4f}")
-
+    tell(opening(f"{about.rows:,} papers to learn from, {about.held_out:,} held out", about, begun))
     learn(
         Plan(
             about.steps,
@@ -110,11 +103,13 @@ def train(
         checkpoints,
         begun,
         save_seconds=save_seconds,
-        saved=saved,
+        saved=lambda checkpoint: keep(
+            product, about, checkpoint, _CLASS, as_markdown, lambda: loss_on(product.model, held_out, collate, device)
+        ),
     )
     tell(f"summarizing {len(held_out)} papers that were held out", passing=True)
     about.rouge, about.judged = judge(about.entry(product), _pairs(source, recipe.limit, held_out), device)
-    _describe(product, about)
+    describe(product, about, as_markdown)
     tell(_closing(about))
     return about
 
@@ -124,18 +119,12 @@ def padding_collator(tokenizer: Any, model: Any = None) -> DataCollatorForSeq2Se
     return DataCollatorForSeq2Seq(tokenizer, model=model, label_pad_token_id=IGNORED)
 
 
-def mean_loss(folder: Path, examples: list[Example], collate: DataCollatorForSeq2Seq, device: str) -> float:
+def loss_on(folder: Path, examples: list[Example], collate: DataCollatorForSeq2Seq, device: str) -> float:
     """The mean negative log-likelihood of a target's token, in nats, by the model in `folder`, in fp32."""
     model = read_model(_CLASS, folder, dtype="float32", device=device)
     rows = Examples(sorted(examples, key=lambda one: len(one.source)))
-    total = tokens = 0.0
-    with torch.inference_mode():
-        for begin in range(0, len(rows), _JUDGED_AT_ONCE):
-            batch = collate([rows[at] for at in range(begin, min(begin + _JUDGED_AT_ONCE, len(rows)))]).to(device)
-            count = int((batch["labels"] != IGNORED).sum())
-            total += float(model(**batch).loss) * count
-            tokens += count
-    return total / tokens
+    parts = (range(begin, min(begin + _JUDGED_AT_ONCE, len(rows))) for begin in range(0, len(rows), _JUDGED_AT_ONCE))
+    return mean_loss(model, (collate([rows[at] for at in part]).to(device) for part in parts), first=0)
 
 
 def _compare_lengths(recipe: SummarizerRecipe, model: Any) -> None:
@@ -160,33 +149,10 @@ def _examples(recipe: SummarizerRecipe, source: PaperSource, tokenizer: Any) -> 
     return found, dict(left_out)
 
 
-def _split(examples: list[Example], left_out: dict[str, int], seed: int) -> tuple[list[Example], list[Example]]:
-    """The examples to learn from and those held out."""
-    if len(examples) < 2:
-        raise UsageError(f"{len(examples)} usable rows are too few; left out: {left_out or 'none'}")
-    order = np.random.default_rng(seed).permutation(len(examples))
-    out = min(HELD_OUT, max(1, len(examples) // 10))
-    return [examples[at] for at in sorted(order[out:])], [examples[at] for at in sorted(order[:out])]
-
-
 def _pairs(source: PaperSource, limit: int | None, examples: list[Example]) -> list[Pair]:
     """The pairs behind some examples, read anew: the texts of all would fill the memory."""
     wanted = {one.row for one in examples}
     return [pair for row, pair in enumerate(source.rows(limit)) if row in wanted and isinstance(pair, Pair)]
-
-
-def _describe(product: Product, about: SummarizerTraining) -> None:
-    card = about.card(product.name)
-    product.describe(card, as_markdown(card), about.entry(product))
-
-
-def _opening(about: SummarizerTraining, begun: Path | None) -> str:
-    left = "; ".join(f"{count:,} {reason}" for reason, count in about.left_out.items())
-    return (
-        f"{about.rows:,} papers to learn from, {about.held_out:,} held out, left out: {left or 'none'}; "
-        f"{about.parameters:,} parameters, {about.steps:,} steps"
-        + (f", going on after step {step_of(begun):,}" if begun else "")
-    )
 
 
 def _closing(about: SummarizerTraining) -> str:

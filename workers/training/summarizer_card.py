@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.items import Task
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
+from workers.training.describing import Card, facts_of, loss_card, losses
 from workers.training.product import Product
-from workers.training.reached import Reached, listed, software, table, time_taken
+from workers.training.reached import Reached
 from workers.training.summarizer_recipe import SummarizerRecipe
 
 
@@ -31,31 +32,10 @@ class SummarizerTraining:
     rouge: dict[str, dict[str, float]] | None = None
     judged: int = 0
 
-    def card(self, name: str) -> dict[str, Any]:
+    def card(self, name: str) -> Card:
         """All of it, as `card.json` has it."""
-        return {
-            "model": name,
-            "task": "summarize",
-            "engine": "seq2seq",
-            "command": self.recipe.command(name),
-            "data": {
-                "source": self.recipe.data,
-                "target": self.recipe.target,
-                "licence": self.licence,
-                "rows": self.rows,
-                "held_out": self.held_out,
-                "left_out": self.left_out,
-            },
-            "recipe": asdict(self.recipe),
-            "training": {
-                "parameters": self.parameters,
-                "steps": self.steps,
-                "validation_loss": self.validation_loss,
-                **self.reached.card(),
-            },
-            "software": software(),
-            "measured": self.rouge and {"papers": self.judged, **self.rouge},
-        }
+        measured = self.rouge and {"papers": self.judged, **self.rouge}
+        return loss_card(name, self, Task.SUMMARIZE, EngineKind.SEQ2SEQ, measured, target=self.recipe.target)
 
     def entry(self, product: Product) -> ModelEntry:
         """The registry's entry."""
@@ -80,35 +60,31 @@ class SummarizerTraining:
         )
 
 
-def as_markdown(card: dict[str, Any]) -> str:
+def as_markdown(card: Card) -> str:
     """The card as `README.md` has it."""
     data, recipe, training = card["data"], card["recipe"], card["training"]
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in data["left_out"].items())
-    losses = [training["train_loss"], training["validation_loss"]]
-    train_loss, validation_loss = ("unknown" if loss is None else f"{loss:.4f}" for loss in losses)
-    facts = {
-        "made by": f"`{card['command']}`",
-        "begun from": f"{recipe['base']}, revision {recipe['revision']}; its licence holds too",
-        "data": f"{data['source']}: {data['rows']:,} papers, {data['held_out']:,} more held out (drawn by the seed)",
-        "written": f"{data['target']}",
-        "left out": left_out or "none",
-        "licence of the data": data["licence"] or "not stated",
-        "tokens": f"{recipe['source_tokens']:,} read at once, {recipe['target_tokens']:,} written at most",
-        "training": f"step {training['step']:,} of {training['steps']:,}, {training['tokens']:,} tokens read",
-        "learning rate, weight decay, batch": f"{recipe['learning_rate']:g}, {recipe['weight_decay']:g}, "
-        f"{recipe['batch']}",
-        "precision, seed": f"{recipe['precision']}, {recipe['seed']}",
-        "loss at the last step": f"{train_loss} nats a token",
-        "loss on papers held out": f"{validation_loss} nats a token",
-        "time": time_taken(training),
-        "software": listed(card["software"]),
-    }
+    rows = f"{data['rows']:,} papers, {data['held_out']:,} more held out (drawn by the seed)"
+    facts = facts_of(
+        card,
+        {
+            "begun from": f"{recipe['base']}, revision {recipe['revision']}; its licence holds too",
+            "data": f"{data['source']}: {rows}",
+            "written": f"{data['target']}",
+        },
+        {
+            "tokens": f"{recipe['source_tokens']:,} read at once, {recipe['target_tokens']:,} written at most",
+            "training": f"step {training['step']:,} of {training['steps']:,}, {training['tokens']:,} tokens read",
+            "learning rate, weight decay, batch": f"{recipe['learning_rate']:g}, {recipe['weight_decay']:g}, "
+            f"{recipe['batch']}",
+            **losses(training, "papers"),
+        },
+    )
     return f"""# {card["model"]}
 
 An encoder-decoder of {training["parameters"]:,} parameters for sciqueue's engine `{card["engine"]}`, which writes
 summaries of papers. Each text that it reads begins with `{recipe["prefix"]}`.
 
-{table(facts)}
+{facts}
 
 {_quality(card["measured"])}
 

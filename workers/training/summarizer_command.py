@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.registration import register as register_entry
-from schemas.settings import load_settings
 from workers.training.base import find_base, task_prefix
+from workers.training.options import (
+    Computed,
+    Epochs,
+    LearningRate,
+    Licence,
+    Name,
+    Output,
+    Place,
+    SaveMinutes,
+    Threads,
+)
 from workers.training.paper_source import ABSTRACT, find_papers
-from workers.training.preparing import Precision, model_name, take_device
-from workers.training.run_folder import held
+from workers.training.preparing import Precision, make, model_name, take_device
 from workers.training.summarizer_recipe import SummarizerRecipe
+
+if TYPE_CHECKING:
+    from workers.training.describing import Run
+    from workers.training.product import Product
 
 
 def summarizer(
@@ -34,13 +45,11 @@ def summarizer(
             "None comes with sciqueue.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the run and the model are kept.")
-    ],
+    output: Output,
     revision: Annotated[
         str | None, typer.Option(help="The hub's commit, tag or branch; unset: main.", show_default=False)
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name; unset: the folder's.", show_default=False)] = None,
+    name: Name = None,
     target: Annotated[
         str,
         typer.Option(
@@ -48,9 +57,7 @@ def summarizer(
             "or experts for all three). It is taken out of what the model reads."
         ),
     ] = ABSTRACT,
-    epochs: Annotated[
-        float, typer.Option(min=0.0001, help="Passes over the data; the one setting that may change.")
-    ] = 3.0,
+    epochs: Epochs = 3.0,
     source_tokens: Annotated[
         int, typer.Option(min=1, help="Read at once. Of a longer paper each section's first sentences, in proportion.")
     ] = 1024,
@@ -65,23 +72,17 @@ def summarizer(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Papers a step.")] = 8,
-    learning_rate: Annotated[
-        float, typer.Option(help="The highest; reached soon, and falling to 0 in the second half.")
-    ] = 2e-5,
+    learning_rate: LearningRate = 2e-5,
     weight_decay: Annotated[float, typer.Option(min=0.0, help="AdamW's.")] = 0.01,
-    precision: Annotated[Precision, typer.Option(help="bf16 needs a processor that computes in it.")] = Precision.FP32,
+    precision: Computed = Precision.FP32,
     seed: Annotated[int, typer.Option(min=0, help="Of the papers held out, their order and dropout.")] = 0,
     limit: Annotated[
         int | None, typer.Option(min=2, help="Only the first papers of the data.", show_default=False)
     ] = None,
-    licence: Annotated[
-        str, typer.Option(help="The data's, for the card; known for named data.", show_default=False)
-    ] = "",
-    device: Annotated[str, typer.Option(help="'cpu', or a GPU by number or UUID.")] = "cpu",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)
-    ] = None,
-    save_minutes: Annotated[float, typer.Option(min=0.0, help="How often a checkpoint is saved.")] = 15.0,
+    licence: Licence = "",
+    device: Place = "cpu",
+    threads: Threads = None,
+    save_minutes: SaveMinutes = 15.0,
 ) -> None:
     """Train a summarizer: fine-tune an encoder-decoder on papers and their abstracts, or another text of each.
 
@@ -111,11 +112,10 @@ def summarizer(
         precision=precision.value,
         seed=seed,
     )
-    with held(output, recipe):
-        from workers.training.product import Product
+
+    def trained(product: Product) -> Run:
         from workers.training.summarizer import train
 
-        product = Product(output, name)
-        about = train(recipe, source, begin, product, save_seconds=60.0 * save_minutes)
-        file = register_entry(about.entry(product), load_settings().models_folder)
-    print(f"model '{name}' is trained, in {output}, and registered by {file}")
+        return train(recipe, source, begin, product, save_seconds=60.0 * save_minutes)
+
+    make(output, name, recipe, trained)

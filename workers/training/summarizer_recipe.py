@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import Literal
+
+from workers.training.recipe import call
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +45,4 @@ class SummarizerRecipe:
             "--precision": self.precision,
             "--seed": self.seed,
         }
-        said = [word for name, value in options.items() if value is not None for word in (name, f"{value}")]
-        return shlex.join(["sciqueue", "train", "summarizer", self.data, *said, "-o", name])
+        return call("summarizer", self.data, name, options)

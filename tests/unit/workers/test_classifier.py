@@ -132,7 +132,7 @@ def test_a_value_that_is_not_finite_is_none(tmp_path: Path) -> None:
         classifier_entry(make_classifier_checkpoint(tmp_path, problem="regression"), kind="regression"), "cpu"
     )
     with torch.no_grad():
-        engine._model.classifier.out_proj.bias[1] = float("nan")
+        engine._models[0].classifier.out_proj.bias[1] = float("nan")
     (found,) = engine.run(prepared(engine, 1))
     assert [value is None for value in found.values] == [False, True, False]
 

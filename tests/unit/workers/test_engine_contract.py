@@ -21,7 +21,7 @@ from schemas.items import Content, Item, Molecule, Paper, Prompt, Section, Task
 from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights, load_registry
 from tests.checkpoints import make_smiles_checkpoint
-from tests.classifier_checkpoint import classifier_entry, make_classifier_checkpoint
+from tests.classifier_checkpoint import classifier_entry, ensemble_entry, make_classifier_checkpoint, make_ensemble
 from tests.seq2seq_checkpoint import make_bart_checkpoint, make_t5_checkpoint, seq2seq_entry
 from workers.batcher import Batcher
 from workers.engines.contract import Engine, Prepared
@@ -117,6 +117,7 @@ MODELS: dict[str, Callable[[Path], ModelEntry]] = {
         make_bart_checkpoint(folder), parameters={"max_new_tokens": 40, "temperature": 1.0}
     ),
     "small-classifier": lambda folder: classifier_entry(make_classifier_checkpoint(folder)),
+    "small-ensemble": lambda folder: ensemble_entry(make_ensemble(folder)),
 }
 
 

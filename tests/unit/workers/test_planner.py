@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import perf_counter
 
@@ -68,6 +68,16 @@ class Queue:
         return self.plans
 
 
+def filled(adding: Iterable[tuple[int, float, list[int]]], limits: PlanLimits) -> Queue:
+    """A queue that rows came into while it was planned from."""
+    queue = Queue()
+    for turn, (job, weight, tokens) in enumerate(adding):
+        queue.add(job, tokens, weight)
+        if turn % 3 == 2:
+            queue.step(limits)
+    return queue
+
+
 def molecules(count: int, seed: int = 0) -> list[int]:
     """Lengths spread like those of SMILES."""
     draw = random.Random(seed)
@@ -77,11 +87,7 @@ def molecules(count: int, seed: int = 0) -> list[int]:
 @given(submissions, some_limits)
 @settings(max_examples=150, deadline=None)
 def test_every_row_comes_out_exactly_once_and_within_the_limits(adding, limits):
-    queue = Queue()
-    for turn, (job, weight, tokens) in enumerate(adding):
-        queue.add(job, tokens, weight)
-        if turn % 3 == 2:
-            queue.step(limits)
+    queue = filled(adding, limits)
     for made in queue.drain(limits):
         real = [queue.length[key] for key in made.keys]
         assert (made.longest, made.tokens, made.padded) == (max(real), sum(real), max(real) * len(real))
@@ -178,11 +184,7 @@ def test_mixed_lengths_are_padded_little_when_many_rows_wait():
 @given(submissions, some_limits.map(lambda limits: replace(limits, pads=False)))
 @settings(max_examples=100, deadline=None)
 def test_without_padding_rows_come_out_once_by_their_age_and_the_budget_bounds_their_sum(adding, limits):
-    queue = Queue()
-    for turn, (job, weight, tokens) in enumerate(adding):
-        queue.add(job, tokens, weight)
-        if turn % 3 == 2:
-            queue.step(limits)
+    queue = filled(adding, limits)
     for made in queue.drain(limits):
         real = [queue.length[key] for key in made.keys]
         assert (made.longest, made.tokens) == (max(real), sum(real))

@@ -40,11 +40,27 @@ def test_the_temperature_by_which_logits_were_made_too_large_is_found() -> None:
     true = random.normal(size=(20_000, 2))
     labels = (random.random(true.shape) < 1 / (1 + np.exp(-true))).astype(float)
     labels[:5000, 1] = np.nan
-    assert temperatures(true * [3.0, 0.5], labels) == pytest.approx([3.0, 0.5], rel=0.06)
+    assert temperatures((true * [3.0, 0.5])[None], labels) == pytest.approx([3.0, 0.5], rel=0.06)
+
+
+def test_the_temperature_of_an_ensemble_is_that_of_its_mean_and_not_of_its_members() -> None:
+    random = np.random.default_rng(0)
+    true = random.normal(size=(5_000, 1))
+    labels = (random.random(true.shape) < 1 / (1 + np.exp(-true))).astype(float)
+    members = 3 * (true + random.normal(size=(4, *true.shape)))
+    (together,) = temperatures(members, labels)
+
+    def surprise(temperature: float) -> float:
+        said = (1 / (1 + np.exp(-members / temperature))).mean(0)
+        return float(-np.mean(np.log(np.where(labels == 1, said, 1 - said))))
+
+    assert surprise(together) < min(surprise(0.9 * together), surprise(1.1 * together))
+    assert together < 0.8 * min(temperatures(one[None], labels)[0] for one in members)
+    assert temperatures(members[[0, 0]], labels) == pytest.approx(temperatures(members[:1], labels), rel=1e-3)
 
 
 def test_labels_that_are_all_alike_or_missing_leave_the_temperature_at_one() -> None:
-    assert temperatures(np.ones((3, 2)), np.array([[0, np.nan], [0, np.nan], [0, np.nan]])).tolist() == [1, 1]
+    assert temperatures(np.ones((1, 3, 2)), np.array([[0, np.nan], [0, np.nan], [0, np.nan]])).tolist() == [1, 1]
 
 
 def test_scale_and_shift_are_in_the_weights() -> None:

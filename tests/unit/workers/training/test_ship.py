@@ -51,6 +51,15 @@ def test_the_registry_pins_the_models_files_and_is_otherwise_the_same(folder: Pa
     assert [old for old, new in lines if old != new] == [REGISTRY.splitlines()[4]]
 
 
+def test_the_folders_of_an_ensembles_members_go_along(folder: Path) -> None:
+    (folder / "run" / "model" / "member-0").mkdir()
+    (folder / "run" / "model" / "member-0" / "model.safetensors").write_text("first")
+    ship(folder / "run", "one", registry=folder / "models.toml", shipped=folder / "shipped")
+    pinned = load_registry(folder / "models.toml").get("one").weights.sha256
+    assert pinned["member-0/model.safetensors"] == hashlib.sha256(b"first").hexdigest()
+    assert (folder / "shipped" / "one" / "member-0" / "model.safetensors").read_text() == "first"
+
+
 def test_a_model_without_an_entry_is_refused_before_anything_changes(folder: Path) -> None:
     with pytest.raises(SystemExit, match="no entry with"):
         ship(folder / "run", "two", registry=folder / "models.toml", shipped=folder / "shipped")

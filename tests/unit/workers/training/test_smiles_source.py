@@ -34,6 +34,9 @@ def test_the_package_with_the_data_is_not_imported() -> None:
         ("a.txt", "CCO\nCN"),
         ("a.csv", 'id,"Smiles"\n1,CCO\n2," CN"\n'),
         ("a.tsv", "SMILES\tid\nCCO\t1\nCN\t2\n"),
+        ("a.txt", "smiles\tzinc_id\nCCO\tZINC1\nCN\tZINC2\n"),
+        ("a.txt", "chembl_id\tcanonical_smiles\tstandard_inchi_key\nCHEMBL1\tCCO\tA\nCHEMBL2\tCN\tB\n"),
+        ("a.csv", "canonical_smiles,smiles\nOCC,CCO\nNC,CN\n"),
     ],
 )
 def test_files_are_read_as_they_are_and_compressed(tmp_path: Path, name: str, text: str) -> None:
@@ -41,6 +44,13 @@ def test_files_are_read_as_they_are_and_compressed(tmp_path: Path, name: str, te
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
     for file in (name, f"{name}.gz"):
         assert list(find_source(str(tmp_path / file)).rows()) == ["CCO", "CN"]
+
+
+def test_chembls_own_file_is_known_with_its_licence(tmp_path: Path) -> None:
+    for name, licence in (("chembl_36_chemreps.txt.gz", "CC BY-SA 3.0 (ChEMBL)"), ("ours.txt.gz", "")):
+        (tmp_path / name).touch()
+        assert find_source(str(tmp_path / name)).licence == licence
+        assert find_source(str(tmp_path / name), "MIT").licence == "MIT"
 
 
 def test_an_empty_line_is_a_row_so_that_it_can_be_counted(tmp_path: Path) -> None:

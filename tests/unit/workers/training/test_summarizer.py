@@ -19,7 +19,7 @@ from workers.training.base import Base, find_base, task_prefix
 from workers.training.batches import IGNORED
 from workers.training.paper_source import Pair, find_papers
 from workers.training.product import Product
-from workers.training.summarizer import Examples, mean_loss, padding_collator, train
+from workers.training.summarizer import Examples, loss_on, padding_collator, train
 from workers.training.summarizer_card import SummarizerTraining
 from workers.training.summarizer_recipe import SummarizerRecipe
 
@@ -73,8 +73,8 @@ def test_four_papers_are_learnt_by_heart_and_the_fifth_is_not(
     product, about = trained
     assert (about.rows, about.held_out, about.reached.step) == (4, 1, STEPS)
     collate = padding_collator(read_tokenizer(product.model))
-    losses = [mean_loss(product.model, [one], collate, "cpu") for one in seen(base, about)]
-    before = [mean_loss(base.folder, [one], collate, "cpu") for one in seen(base, about)]
+    losses = [loss_on(product.model, [one], collate, "cpu") for one in seen(base, about)]
+    before = [loss_on(base.folder, [one], collate, "cpu") for one in seen(base, about)]
     assert min(before) > 5
     assert sum(loss < 0.5 for loss in losses) == 4
     assert about.validation_loss == pytest.approx(max(losses), rel=1e-4)

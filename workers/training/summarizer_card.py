@@ -34,7 +34,7 @@ class SummarizerTraining:
 
     def card(self, name: str) -> Card:
         """All of it, as `card.json` has it."""
-        measured = self.rouge and {"papers": self.judged, **self.rouge}
+        measured: dict[str, Any] | None = self.rouge and {"papers": self.judged, **self.rouge}
         return loss_card(name, self, Task.SUMMARIZE, EngineKind.SEQ2SEQ, measured, target=self.recipe.target)
 
     def entry(self, product: Product) -> ModelEntry:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from schemas.errors import UsageError
 from workers.gpus import Gpu, find, find_gpus, visible_gpus
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,19 @@ def find_devices(wanted: str) -> list[Device]:
     """The devices of this machine that are asked for, among those that CUDA_VISIBLE_DEVICES leaves.
 
     Raises:
-        UsageError: as `parse_devices`.
+        UsageError: as `parse_devices`, or torch cannot use GPUs.
     """
     if _names(wanted) and set(_names(wanted)) == {"cpu"}:
         return parse_devices(wanted, [])  # without a look at the driver
-    return parse_devices(wanted, visible_gpus(find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+    gpus = visible_gpus(find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if gpus and version("torch").endswith("+cpu"):
+        if wanted.strip() != "auto":
+            raise UsageError(
+                f"--device '{wanted}': torch is installed without CUDA; install one with it: make TORCH=torch"
+            )
+        log.warning("torch is installed without CUDA, so %d GPUs stay unused: make TORCH=torch", len(gpus))
+        gpus = []
+    return parse_devices(wanted, gpus)
 
 
 def parse_devices(wanted: str, gpus: Sequence[Gpu]) -> list[Device]:

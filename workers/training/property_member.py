@@ -58,6 +58,7 @@ def untrained(recipe: PropertyRecipe, ready: Prepared, encoder: Path | None, see
     config.problem_type = _PROBLEMS[known.kind]
     config.id2label = dict(enumerate(known.tasks))
     config.label2id = {task: at for at, task in enumerate(known.tasks)}
+    config.use_cache = False  # as the Trainer sets it, to which a run that goes on behind its last step does not come
     if hasattr(config, "classifier_pooling"):
         config.classifier_pooling = "mean"
     for name in _DROPOUTS:

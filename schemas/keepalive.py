@@ -31,6 +31,7 @@ class KeptAlive:
         self._started = 0.0
         self._start_at = 0.0
         self._deaths = 0
+        self._asked = False
 
     def look(self) -> None:
         """Start the process if it is time to, and notice that it has ended."""
@@ -51,16 +52,23 @@ class KeptAlive:
         self._process = None
         self._start_at = now + pause
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def terminate(self) -> None:
-        """Ask the process to stop."""
+        """Ask the process to stop; a worker that is asked twice stops at once."""
         if self._process is not None:
+            self._asked = True
             self._process.terminate()
 
     def end(self, seconds: float) -> None:
-        """Ask the process to stop, and kill it when it has not within that time."""
+        """Ask the process to stop unless that was done, and kill it when it has not within that time."""
         if self._process is None:
             return
-        self._process.terminate()
+        if not self._asked:
+            self.terminate()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         default=8, ge=1, description="Batches that one worker process holds at a time; their rows are blended."
     )
     drain_seconds: float = Field(
-        default=20.0, ge=0, description="How long a stopping worker may finish what has begun."
+        default=20.0, ge=0, description="How long a stopping worker may finish its batches; the rest goes back."
     )
     torch_threads: int | None = Field(
         default=None, ge=1, description="CPU threads of the model thread; unset: the cores, shared by the workers."

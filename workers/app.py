@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from workers.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 START_AGAIN = 75  # exit status, EX_TEMPFAIL
+SAME_SIGNAL = 0.5  # seconds in which signals count as one: a service manager tells all, and the supervisor tells us
 LAST_SECONDS = 5.0  # after the drain, until the process ends whatever still hangs
 
 
@@ -116,10 +118,21 @@ def _connect_signals(worker: Worker, drain: float) -> None:
             log.exception("the worker cannot start")
             end_process(START_AGAIN)
 
+    asked = 0.0  # when the first signal came
+
     def drain_in_background(**_: Any) -> None:
-        # Celery waits for running tasks without a limit, so the limit is ours.
-        threading.Thread(target=worker.runner.stop, args=(drain,), name="drain", daemon=True).start()
-        last = threading.Timer(drain + LAST_SECONDS, end_late)
+        nonlocal asked
+        if not asked:
+            asked = time.monotonic()
+            # Celery waits for running tasks without a limit, so the limit is ours.
+            threading.Thread(target=worker.runner.stop, args=(drain,), name="drain", daemon=True).start()
+            limit(drain)
+        elif time.monotonic() - asked > SAME_SIGNAL:
+            threading.Thread(target=worker.runner.hurry, name="hurry", daemon=True).start()
+            limit(0.0)
+
+    def limit(seconds: float) -> None:
+        last = threading.Timer(seconds + LAST_SECONDS, end_late)
         last.daemon = True
         last.start()
 

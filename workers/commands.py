@@ -38,7 +38,8 @@ def worker(
 ) -> None:
     """Run workers: one supervised process a device, until stopped by Ctrl-C or SIGTERM.
 
-    Batches in hand are finished within SCIQUEUE_DRAIN_SECONDS, or handed back to be done elsewhere.
+    Batches in hand are finished within SCIQUEUE_DRAIN_SECONDS, or handed back to be done elsewhere. A second signal
+    hands them back at once.
     """
     end_with(parent)
     settings = load_settings()

@@ -38,7 +38,11 @@ class Runner:
         self._lock = threading.Lock()
         self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
         self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
-        self._stopping = threading.Event()
+        self._stopping = threading.Event()  # what is still held goes back
+        self._draining = False
+        self._hurried = False
+        self._running = 0  # calls of `run` that have begun
+        self._changed = threading.Condition()
 
     def run(self, message: BatchMessage, lease: LeaseKeeper) -> str:
         """Carry one batch from its message to its outcomes in PostgreSQL; returns what became of it, in a word.
@@ -46,8 +50,19 @@ class Runner:
         Raises:
             DeviceLost: the process must end; its supervisor starts another.
         """
-        if self._stopping.is_set():
-            return "left"  # unclaimed: the dispatcher sends it to another worker
+        with self._changed:
+            draining = self._draining
+            self._running += not draining
+        if draining:
+            return self._leave(message)
+        try:
+            return self._run(message, lease)
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _run(self, message: BatchMessage, lease: LeaseKeeper) -> str:
         spans = Spans()
         with ExitStack() as said:
             said.enter_context(about(batch=message.batch, fence=message.fence))
@@ -103,9 +118,18 @@ class Runner:
             ticket.cancel()
 
     def stop(self, drain: float) -> None:
-        """Begin nothing more; give what has begun `drain` seconds, then hand the rest back."""
+        """Take no new batch; give those that are held `drain` seconds to be finished, then hand the rest back."""
+        with self._changed:
+            self._draining = True
+            self._changed.wait_for(lambda: not self._running or self._hurried, drain)
         self._stopping.set()
-        self._shelf.stop(drain)
+        self._shelf.stop(0.0)
+
+    def hurry(self) -> None:
+        """End a drain that is under way: what is still held goes back at once."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
     def _compute(self, batch: ClaimedBatch, spans: Spans) -> list[Outcome]:
         with ExitStack() as held:
@@ -169,6 +193,12 @@ class Runner:
                     return "lost with PostgreSQL away"  # the lease ends, and the batch runs again
                 log.warning("a batch waits to be recorded: %s", fault)
                 time.sleep(RETRY)
+
+    def _leave(self, message: BatchMessage) -> str:
+        """Hand a message back to whoever is not stopping, rather than have its loss found out seconds later."""
+        with suppress(ServerUnavailable):  # then that is what happens
+            claims.decline(self._database, message)
+        return "left"
 
     def _complete(self, batch: ClaimedBatch, outcomes: Sequence[Outcome]) -> str:
         try:

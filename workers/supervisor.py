@@ -27,11 +27,12 @@ from workers.devices import Device, thread_environment, threads_per_process
 log = logging.getLogger(__name__)
 
 POLL = 0.2  # seconds
+SAME_SIGNAL = 1.0  # seconds in which signals count as one
 GRACE = 10.0  # seconds beyond the drain, until a process that is asked to stop is killed
 
 
 class Supervisor:
-    """Call `run` in the main thread; SIGTERM or SIGINT end it."""
+    """Call `run` in the main thread; SIGTERM or SIGINT end it once the batches in hand are done, a second at once."""
 
     def __init__(self, devices: Sequence[Device], tasks: Sequence[Task], settings: Settings, database_url: str) -> None:
         self._settings = settings
@@ -43,6 +44,8 @@ class Supervisor:
         first = devices[0]
         self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
         self._stop = threading.Event()
+        self._at_once = threading.Event()
+        self._asked = 0.0
 
     def run(self) -> None:
         """Supervise until a signal, then stop the processes within the drain's bound."""
@@ -54,13 +57,24 @@ class Supervisor:
         deadline = time.monotonic() + self._settings.drain_seconds + GRACE
         for worker in self._workers:
             worker.terminate()
+        while not self._at_once.wait(POLL) and time.monotonic() < deadline:
+            if not any(worker.alive for worker in self._workers):
+                break
+        if self._at_once.is_set():
+            for worker in self._workers:
+                worker.terminate()
         for worker in self._workers:
             worker.end(max(0.0, deadline - time.monotonic()))
         self._database.close()
 
     def _on_signal(self, signum: int, _: FrameType | None) -> None:
-        log.info("%s: stopping the workers", signal.Signals(signum).name)
-        self._stop.set()
+        if not self._stop.is_set():
+            log.info("%s: stopping the workers once their batches are done", signal.Signals(signum).name)
+            self._asked = time.monotonic()
+            self._stop.set()
+        elif time.monotonic() - self._asked > SAME_SIGNAL:
+            log.info("%s again: stopping the workers at once", signal.Signals(signum).name)
+            self._at_once.set()
 
     def _kept_alive(self, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
         return KeptAlive(
@@ -80,6 +94,7 @@ class Supervisor:
             ],
             env={**os.environ, **device.environment, **thread_environment(self._threads)},
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours to pass on, once
         )
 
     def _report_death(self, worker: str, pid: int) -> None:

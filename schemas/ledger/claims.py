@@ -77,6 +77,16 @@ def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bo
     )
 
 
+def decline(database: Database, message: BatchMessage) -> bool:
+    """Hand a message back unclaimed: queued → pending. False if it was stale."""
+    with database.transaction() as connection:
+        handed = connection.execute(
+            "UPDATE batches SET state = 'pending', fence = fence + 1 WHERE id = %s AND fence = %s AND state = 'queued'",
+            (message.batch, message.fence),
+        )
+    return handed.rowcount == 1
+
+
 def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]) -> None:
     """Record a batch's outcomes and that it is done, in one transaction. Safe to repeat after a lost answer.
 

@@ -94,6 +94,20 @@ def test_a_stopping_worker_hands_back_what_it_cannot_finish() -> None:
         assert all(row["crashes"] == 0 for row in states)  # nobody is blamed for a stop
 
 
+def test_a_drained_worker_ends_with_its_batches_done_and_no_message_waits_to_be_missed() -> None:
+    with lab(slots="4") as site:
+        source = site.home / "some.smi"
+        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
+        job = _predict(site, source, "--batch-rows", "50", "--param", "ns_per_token=100000", wait=False)
+        until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'done'"), 30.0)
+        worker = next(one for one in site.workers() if "cpu0@" in " ".join(one.cmdline()[:6]))
+        worker.terminate()
+        assert site.wait(job, 90.0).succeeded == 2_000
+        assert not worker.is_running()
+        lost = site.query("SELECT count(*) AS n FROM sciqueue.batches WHERE crashes > 0")
+        assert lost == [{"n": 0}]
+
+
 def _predict(site: Lab, source: Path, *options: str, wait: bool = True) -> int:
     told = site.command("submit", str(source), "--task", "predict", "--model", "fake-predict", "--json", *options)
     job = int(json.loads(told.stdout)["job"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -109,6 +112,44 @@ def test_a_stopping_worker_leaves_new_messages_alone(database: Database, shelf: 
     runner = Runner(database, shelf)
     runner.stop(0.0)
     assert runner.run(message, keeper) == "left"
+    assert _states(database) == ["pending"]  # at once, rather than when its loss is noticed
+
+
+def test_a_drain_finishes_what_is_held_begun_or_not(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
+    verdict = _stopped_while_running(database, shelf, keeper, lambda runner: runner.stop(20.0))
+    assert verdict == "done"
+    assert progress.of_job(database, 1).succeeded == 2
+
+
+def test_a_hurried_drain_hands_back_at_once_and_blames_nobody(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    def stop(runner: Runner) -> None:
+        threading.Timer(0.1, runner.hurry).start()
+        runner.stop(60.0)
+
+    assert _stopped_while_running(database, shelf, keeper, stop) == "released"
+    assert _states(database) == ["pending"]
+
+
+def _stopped_while_running(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper, stop: Callable[[Runner], None]
+) -> str:
+    """What becomes of a batch that takes most of a second, when its worker is stopped soon after its claim."""
+    message = _dispatched(database, ["CCO", "CCN"], hang="CCO", hang_seconds=0.9)
+    _loaded(shelf)
+    runner = Runner(database, shelf)
+    with ThreadPoolExecutor(1) as pool:
+        verdict = pool.submit(runner.run, message, keeper)
+        while _states(database) != ["running"]:
+            time.sleep(0.01)
+        stop(runner)
+        return verdict.result(30.0)
+
+
+def _states(database: Database) -> list[str]:
+    with database.transaction() as connection:
+        return [row["state"] for row in connection.execute("SELECT state FROM batches").fetchall()]
 
 
 def test_results_of_a_batch_that_was_taken_away_are_dropped(

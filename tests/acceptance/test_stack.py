@@ -108,6 +108,24 @@ def test_a_drained_worker_ends_with_its_batches_done_and_no_message_waits_to_be_
         assert lost == [{"n": 0}]
 
 
+def test_a_second_signal_ends_a_drain_at_once_and_blames_nobody() -> None:
+    with lab(drain_seconds="200") as site:
+        source = site.home / "slow.smi"
+        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
+        job = _predict(site, source, "--batch-rows", "200", "--param", "ns_per_token=1000000", wait=False)
+        until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'running'"), 30.0)
+        (supervisor,) = [one for one in site.processes("schemas.command worker") if one.ppid() == site.stack().pid]
+        workers = site.workers()
+        supervisor.terminate()
+        time.sleep(2.0)
+        assert supervisor.is_running()
+        supervisor.terminate()
+        psutil.wait_procs([supervisor, *workers], 30.0)
+        assert not any(one.is_running() for one in (supervisor, *workers))
+        states = site.query("SELECT DISTINCT crashes FROM sciqueue.batches WHERE job_id = %s", job)
+        assert states == [{"crashes": 0}]
+
+
 def _predict(site: Lab, source: Path, *options: str, wait: bool = True) -> int:
     told = site.command("submit", str(source), "--task", "predict", "--model", "fake-predict", "--json", *options)
     job = int(json.loads(told.stdout)["job"])

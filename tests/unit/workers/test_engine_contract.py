@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from workers.engines.seq2seq_cpu import Manuscript
 from workers.workshop import Workshop
 
 ROWS = 200  # units that are computed alone, in random batches and in another order
+DEVICE = os.environ.get("SCIQUEUE_TEST_DEVICE", "cpu")  # cuda, where there is a GPU
 TOPICS = [
     "the enzyme",
     "a catalyst",
@@ -124,7 +126,7 @@ MODELS: dict[str, Callable[[Path], ModelEntry]] = {
 @pytest.fixture(scope="module", params=MODELS)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     torch.set_num_threads(1)  # micro-batches this small only lose by sharing cores
-    return load_engine(MODELS[request.param](tmp_path_factory.mktemp(request.param)), "cpu")
+    return load_engine(MODELS[request.param](tmp_path_factory.mktemp(request.param)), DEVICE)
 
 
 def parameters(entry: ModelEntry) -> dict[str, Any]:

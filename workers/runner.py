@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from schemas.database import Database
 from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
+from schemas.items import Task
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.logs import about
@@ -22,6 +23,7 @@ from workers.loading import LoadedModel
 from workers.shelf import Shelf
 from workers.spans import Spans, Step
 from workers.tickets import DeviceLost, Stopped, Ticket
+from workers.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +34,10 @@ RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL
 class Runner:
     """Shared by the threads of a worker; each call of `run` is one batch."""
 
-    def __init__(self, database: Database, shelf: Shelf) -> None:
+    def __init__(self, database: Database, shelf: Shelf, trainer: Trainer | None = None) -> None:
         self._database = database
         self._shelf = shelf
+        self._trainer = trainer
         self._lock = threading.Lock()
         self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
         self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
@@ -68,6 +71,11 @@ class Runner:
         return verdict
 
     def _carry_out(self, batch: ClaimedBatch, spans: Spans) -> str:
+        if self._trainer is not None and batch.task is Task.TRAIN:
+            trained = self._trainer.run(batch)
+            if trained is None:
+                return self._record(lambda: self._release(batch))
+            return self._record(lambda: self._complete(batch, [trained]))
         try:
             outcomes = self._compute(batch, spans)
             with spans.measure(Step.COMPLETE):
@@ -105,6 +113,8 @@ class Runner:
     def stop(self, drain: float) -> None:
         """Begin nothing more; give what has begun `drain` seconds, then hand the rest back."""
         self._stopping.set()
+        if self._trainer is not None:
+            self._trainer.stop()
         self._shelf.stop(drain)
 
     def _compute(self, batch: ClaimedBatch, spans: Spans) -> list[Outcome]:

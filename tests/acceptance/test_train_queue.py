@@ -77,7 +77,9 @@ def test_a_run_without_its_data_fails_with_the_reason_and_a_cancelled_one_ends(t
         assert f"no file {tmp_path}/no.csv" in failure["error"]
         job = queued(site, tmp_path / "endless", "--epochs", "100000")
         (run,) = until(lambda: running(worker, "workers.training.process"), 120.0)
+        until(lambda: site.query("SELECT FROM sciqueue.jobs WHERE id = %s AND step > 0", job), 120.0)
         site.command("cancel", str(job))
         until(lambda: not run.is_running(), 60.0)
+        assert whole(tmp_path / "endless")  # saved as it ended
         with site.database() as database:
             assert progress.of_job(database, job).done == 0

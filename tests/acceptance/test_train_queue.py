@@ -78,6 +78,9 @@ def test_a_run_without_its_data_fails_with_the_reason_and_a_cancelled_one_ends(t
         job = queued(site, tmp_path / "endless", "--epochs", "100000")
         (run,) = until(lambda: running(worker, "workers.training.process"), 120.0)
         until(lambda: site.query("SELECT FROM sciqueue.jobs WHERE id = %s AND step > 0", job), 120.0)
+        status = json.loads(site.command("status", str(job), "--json").stdout)
+        assert 0 < status["step"] < status["steps"]
+        assert f" of {status['steps']:,}" in site.command("status", str(job)).stdout
         site.command("cancel", str(job))
         until(lambda: not run.is_running(), 60.0)
         assert whole(tmp_path / "endless")  # saved as it ended

@@ -147,7 +147,7 @@ def bars(standings: Sequence[Standing], notice: str | None) -> RenderableType:
             Text(" ".join((rate(one.rate), f"{span(one.left)} left" if one.left else "")).strip()) if moving else None
         )
         failed = Text(f"{job.failed:,} failed", style="red") if job.failed else ""
-        counts = f"{job.done:,}/{job.total:,}"
+        counts = f"{job.done:,}/{job.total:,}" if not job.steps else f"step {job.step:,}/{job.steps:,}"
         table.add_row(f"#{job.id}", Text(plain(job.corpus)), bar, counts, percent(job), pace or state(job), failed)
     notes = [Text(f"  #{one.job.id} {plain(one.note)}", style="yellow") for one in standings if one.note]
     if notice:
@@ -158,7 +158,13 @@ def bars(standings: Sequence[Standing], notice: str | None) -> RenderableType:
 def progress_line(one: Standing) -> str:
     """A watched job in one line of text, for logs."""
     job = one.job
-    parts = [f"{job.done:,} of {job.total:,}", percent(job), rate(one.rate), one.left and f"{span(one.left)} left"]
+    parts = [
+        job.steps and f"step {job.step:,} of {job.steps:,}",
+        f"{job.done:,} of {job.total:,}",
+        percent(job),
+        rate(one.rate),
+        one.left and f"{span(one.left)} left",
+    ]
     parts += [job.failed and f"{job.failed:,} failed", None if job.state is JobState.RUNNING else job.state.value]
     told = ", ".join(str(part) for part in parts if part)
     note = f"; {one.note}" if one.note else ""

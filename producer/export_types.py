@@ -33,6 +33,7 @@ _BY_TASK: dict[Task, dict[str, pa.DataType]] = {
         "seed": pa.int64(),
         "alerts": pa.list_(TEXT),
     },
+    Task.TRAIN: dict.fromkeys(("model", "revision", "folder", "card"), TEXT),
 }
 STATUS = -3  # where the status stands in a header: the reason's code and text follow it
 

@@ -26,6 +26,7 @@ _Row = dict[str, Any]
 _ITEM_COLUMNS = {
     Task.PREDICT: {"smiles": "smiles"},
     Task.GENERATE: {"prompt": "smiles"},
+    Task.TRAIN: {},
     Task.SUMMARIZE: {
         "title": "paper->>'title'",
         "doi": "paper->'identifiers'->>'doi'",
@@ -61,6 +62,7 @@ _OUTCOME_COLUMNS = {
         "tokens": "tokens",
         "sentences": "sentences",
     },
+    Task.TRAIN: {"model": "model", "revision": "revision", "folder": "folder", "card": "card"},
 }
 _ARRAYS = {"values": "", "spread": "_std", "percentile": "_percentile"}  # of predictions: the endpoint's ending
 

@@ -19,7 +19,7 @@ from producer.stack import StackFile, StackInfo, log_file
 from schemas.database import connect
 from schemas.endpoints import find_database
 from schemas.errors import ServerUnavailable
-from schemas.items import Task
+from schemas.items import INFERENCE
 from schemas.ledger import leases
 from schemas.settings import Settings
 
@@ -91,7 +91,7 @@ def _workers(settings: Settings) -> bool | None:
     try:
         with connect(find_database(settings)) as connection:
             slots = leases.slots_by_queue(connection)
-            return all(task.queue in slots for task in Task)
+            return all(task.queue in slots for task in INFERENCE)
     except (ServerUnavailable, psycopg.errors.UndefinedTable):
         return None
 

@@ -118,6 +118,8 @@ def choose_model(registry: Registry, task: Task, model: str | None) -> ModelEntr
         NotFound: there is none.
         UsageError: it is of another task.
     """
+    if task is Task.TRAIN:
+        raise UsageError("a training run is submitted by 'sciqueue train … --queue'")
     entry = registry.default_for(task) if model is None else registry.get(model)
     if entry.task is not task:
         raise UsageError(f"model '{entry.name}' is for the task {entry.task.value}, not {task.value}")

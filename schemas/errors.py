@@ -89,3 +89,5 @@ class RowError(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     TIMEOUT = "timeout"
     WORKER_CRASH = "worker_crash"
+    # Of a training run, which ended without a model.
+    TRAINING = "training_failed"

@@ -12,11 +12,12 @@ SUSPECTS = "sciqueue.suspects"  # the queue of batches that were running when a 
 
 
 class Task(StrEnum):
-    """The three kinds of work; each has its own queue and its own outcome table."""
+    """The kinds of work; each has its own queue and its own outcome table."""
 
     PREDICT = "predict"
     SUMMARIZE = "summarize"
     GENERATE = "generate"
+    TRAIN = "train"
 
     @property
     def content(self) -> ContentKind:
@@ -35,12 +36,16 @@ class ContentKind(StrEnum):
     MOLECULE = "molecule"
     PAPER = "paper"
     PROMPT = "prompt"
+    TRAINING = "training"
 
+
+INFERENCE = (Task.PREDICT, Task.SUMMARIZE, Task.GENERATE)  # the tasks of models; the other one makes models
 
 _CONTENT_OF = {
     Task.PREDICT: ContentKind.MOLECULE,
     Task.SUMMARIZE: ContentKind.PAPER,
     Task.GENERATE: ContentKind.PROMPT,
+    Task.TRAIN: ContentKind.TRAINING,
 }
 
 
@@ -59,6 +64,13 @@ class Prompt:
     """
 
     smiles: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training run, by the name of the model that it makes. How it is made is said by the job's parameters."""
+
+    model: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +140,5 @@ class Item:
     """One row of a corpus on a worker. `row` counts from 0 in the order of the source."""
 
     row: int
-    content: Content | Rejected
+    content: Content | Training | Rejected
     custom_id: str | None = None

@@ -115,3 +115,5 @@ def from_line(line: str, task: Task) -> Item:
             return Item(row, Prompt(stored["smiles"]))
         case Task.SUMMARIZE:
             return Item(row, Paper.from_json(stored))
+        case Task.TRAIN:
+            raise ValueError("a training run has no rows to measure")

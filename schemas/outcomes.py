@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from schemas.errors import RowError
 
@@ -95,4 +95,16 @@ class Generation:
     alerts: tuple[str, ...] = ()
 
 
-Outcome = Summary | Prediction | Generation | Failed
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model that a training run made, in `folder` of the worker's machine. `card` is its `card.json`."""
+
+    row: int
+    model: str
+    revision: str
+    folder: str
+    card: dict[str, Any]
+    sample: ClassVar[int] = 0
+
+
+Outcome = Summary | Prediction | Generation | Trained | Failed

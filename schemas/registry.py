@@ -27,6 +27,7 @@ class EngineKind(StrEnum):
     CLASSIFIER = "classifier"
     SEQ2SEQ = "seq2seq"
     FAKE = "fake"
+    TRAINING = "training"  # of the trainer that a training job names in a model's place; `workers/trainer.py`
 
 
 class Weights(BaseModel):

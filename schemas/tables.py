@@ -1,6 +1,6 @@
 """The tables, all in PostgreSQL schema `sciqueue`; analysts use the views of schema `analysis` instead.
 
-Bulk tables (`items` and the three outcome tables) carry no foreign keys: a check a row would cost more than the
+Bulk tables (`items` and the outcome tables) carry no foreign keys: a check a row would cost more than the
 row, and the ledger is their only writer.
 """
 
@@ -111,6 +111,8 @@ jobs = Table(
     Column("batch_rows", Integer, nullable=False),
     Column("batch_size", Integer, nullable=False),
     Column("cut_row", BigInteger, nullable=False, server_default=text("0")),  # rows below are in batches
+    Column("step", BigInteger),  # of a training run: how far it is, of how many; null for other tasks
+    Column("steps", BigInteger),
     Column("reason", Text),  # why it is paused, when it was not the user
     _created(),
     Column("finished_at", DateTime(timezone=True)),
@@ -249,4 +251,12 @@ generations = _outcome_table(
     Column("scaffold", Text),
     Column("alerts", ARRAY(Text)),
     samples=True,
+)
+
+trainings = _outcome_table(
+    "trainings",
+    Column("model", Text),  # its name in the registry of the worker's machine
+    Column("revision", Text),
+    Column("folder", Text),
+    Column("card", JSONB),
 )

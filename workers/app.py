@@ -25,6 +25,7 @@ from workers.lease import LeaseKeeper
 from workers.runner import Runner
 from workers.shelf import Shelf
 from workers.tickets import DeviceLost
+from workers.trainer import Trainer
 from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: 
     database = Database(database_url, size=min(4, info.slots + 1))
     processes = processes_beside(settings.prepare_processes)
     shelf = Shelf(database, info.device, slots=info.slots, processes=processes, bound=settings.model_memory)
-    runner = Runner(database, shelf)
+    runner = Runner(database, shelf, Trainer(database, info.device, settings.drain_seconds))
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
     )

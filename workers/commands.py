@@ -9,7 +9,7 @@ import typer
 from schemas.command import PROCESSES, examples
 from schemas.endpoints import find_servers, open_database
 from schemas.errors import UsageError
-from schemas.items import Task
+from schemas.items import INFERENCE, Task
 from schemas.lifeline import end_with
 from schemas.logs import set_up
 from schemas.settings import load_settings
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID: one process each.")] = "auto",
-    tasks: Annotated[str, typer.Option(help="Kinds of work to take, comma-separated.")] = ",".join(Task),
+    tasks: Annotated[str, typer.Option(help="Kinds of work to take, comma-separated.")] = ",".join(INFERENCE),
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
     """Run workers: one supervised process a device, until stopped by Ctrl-C or SIGTERM.

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from schemas.database import Database
 from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
+from schemas.items import Task
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
 from schemas.logs import about
@@ -22,6 +23,7 @@ from workers.loading import LoadedModel
 from workers.shelf import Shelf
 from workers.spans import Spans, Step
 from workers.tickets import DeviceLost, Stopped, Ticket
+from workers.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +34,10 @@ RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL
 class Runner:
     """Shared by the threads of a worker; each call of `run` is one batch."""
 
-    def __init__(self, database: Database, shelf: Shelf) -> None:
+    def __init__(self, database: Database, shelf: Shelf, trainer: Trainer | None = None) -> None:
         self._database = database
         self._shelf = shelf
+        self._trainer = trainer
         self._lock = threading.Lock()
         self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
         self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
@@ -83,6 +86,11 @@ class Runner:
         return verdict
 
     def _carry_out(self, batch: ClaimedBatch, spans: Spans) -> str:
+        if self._trainer is not None and batch.task is Task.TRAIN:
+            trained = self._trainer.run(batch)
+            if trained is None:
+                return self._record(lambda: self._release(batch))
+            return self._record(lambda: self._complete(batch, [trained]))
         try:
             outcomes = self._compute(batch, spans)
             with spans.measure(Step.COMPLETE):
@@ -118,7 +126,12 @@ class Runner:
             ticket.cancel()
 
     def stop(self, drain: float) -> None:
-        """Take no new batch; give those that are held `drain` seconds to be finished, then hand the rest back."""
+        """Take no new batch; give those that are held `drain` seconds to be finished, then hand the rest back.
+
+        A training run goes on elsewhere from its checkpoint, so it is asked to write one and end at once.
+        """
+        if self._trainer is not None:
+            self._trainer.stop()
         with self._changed:
             self._draining = True
             self._changed.wait_for(lambda: not self._running or self._hurried, drain)

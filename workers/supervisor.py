@@ -18,7 +18,7 @@ from types import FrameType
 
 from schemas.database import Database
 from schemas.errors import ServerUnavailable
-from schemas.items import SUSPECTS, Task
+from schemas.items import INFERENCE, SUSPECTS, Task
 from schemas.keepalive import KeptAlive
 from schemas.ledger import leases
 from schemas.settings import Settings
@@ -38,11 +38,15 @@ class Supervisor:
         self._settings = settings
         self._threads = threads_per_process(len(devices), settings.torch_threads)
         self._database = Database(database_url, size=1, timeout=2.0)
-        queues = [task.queue for task in tasks]
-        self._workers = [self._kept_alive(device.name, device, queues, settings.slots) for device in devices]
-        # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
-        first = devices[0]
-        self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
+        self._workers = []
+        if queues := [task.queue for task in tasks if task in INFERENCE]:
+            self._workers += [self._kept_alive(device.name, device, queues, settings.slots) for device in devices]
+            # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
+            first = devices[0]
+            self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
+        if Task.TRAIN in tasks:  # one run at a time on each device
+            queues = [Task.TRAIN.queue]
+            self._workers += [self._kept_alive(f"train-{one.name}", one, queues, slots=1) for one in devices]
         self._stop = threading.Event()
         self._at_once = threading.Event()
         self._asked = 0.0

@@ -121,6 +121,8 @@ def _print_report(report: JobReport) -> None:
     if job.parameters:
         about["parameters"] = ", ".join(f"{name}={value}" for name, value in sorted(job.parameters.items()))
     about["done"] = f"{job.done:,} of {job.total:,} ({display.percent(job)})"
+    if job.steps:
+        about["steps"] = f"{job.step:,} of {job.steps:,}"
     about["outcomes"] = f"{job.succeeded:,} succeeded, {job.failed:,} failed"
     if job.retrying:
         about["retrying"] = f"{job.retrying:,} of the failed"

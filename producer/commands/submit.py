@@ -19,7 +19,7 @@ from producer.submission import Submission
 from producer.submission import submit as submit_source
 from schemas.command import examples
 from schemas.errors import UsageError
-from schemas.items import Task
+from schemas.items import INFERENCE, Task
 from schemas.ledger.corpora import Corpus
 from schemas.registry import Registry
 from schemas.states import Priority
@@ -125,7 +125,7 @@ def _task(task: Task | None, model: str | None, known: Registry) -> Task:
         return task
     if model is not None:
         return known.get(model).task
-    raise UsageError(f"say what to do: --task {'|'.join(Task)}, or name a --model")
+    raise UsageError(f"say what to do: --task {'|'.join(INFERENCE)}, or name a --model")
 
 
 def _tell(done: Submission, *, as_json: bool, watched: bool) -> None:

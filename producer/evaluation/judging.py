@@ -64,6 +64,8 @@ def evaluate(
             report = _properties(database, rows, judged, options, progress)
         case Task.SUMMARIZE:
             report = _texts(rows, judged, options, progress)
+        case Task.TRAIN:
+            raise UsageError("a training run is judged by its card; submit a job with its model, and evaluate that")
     return store.add(database, judged, report, _versions())
 
 

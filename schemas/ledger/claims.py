@@ -10,7 +10,7 @@ from psycopg.rows import tuple_row
 
 from schemas.database import Connection, Database
 from schemas.errors import RowError, StaleFence
-from schemas.items import Content, Item, Molecule, Paper, Prompt, Rejected, Task
+from schemas.items import Content, Item, Molecule, Paper, Prompt, Rejected, Task, Training
 from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, write
 from schemas.message import BatchMessage
 from schemas.outcomes import Failed, Outcome
@@ -150,10 +150,11 @@ def _require_done(connection: Connection, batch: ClaimedBatch) -> None:
 
 
 # The column that a task works on, and how its content is made of it.
-_CONTENT: dict[Task, tuple[str, Callable[[Any], Content]]] = {
+_CONTENT: dict[Task, tuple[str, Callable[[Any], Content | Training]]] = {
     Task.PREDICT: ("smiles", Molecule),
     Task.GENERATE: ("smiles", Prompt),
     Task.SUMMARIZE: ("paper", Paper.from_json),
+    Task.TRAIN: ("custom_id", Training),
 }
 
 

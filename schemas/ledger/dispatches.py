@@ -147,14 +147,17 @@ def _recall(database: Database, lost: str, lane: Lane, seconds: float) -> int:
 def expire(database: Database) -> int:
     """Return the batches of closed leases to `pending`: a crash is counted if the lease lapsed. Returns how many.
 
+    A training run is in a process of its own, whose end is an outcome: its worker's end, hours later, is not its fault.
     All running batches are looked at, not those of leases closed just now: a claim may commit behind a closing.
     """
     with database.transaction() as connection:
         expired = connection.execute(
-            "WITH held AS (SELECT b.id, l.closed_for FROM batches b JOIN leases l ON l.id = b.lease_id "
+            "WITH held AS (SELECT b.id, l.closed_for = 'lapsed' AND j.task <> %s AS crashed "
+            "FROM batches b JOIN leases l ON l.id = b.lease_id JOIN jobs j ON j.id = b.job_id "
             "WHERE b.state = 'running' AND l.closed_at IS NOT NULL FOR UPDATE OF b SKIP LOCKED) "
             "UPDATE batches b SET state = 'pending', fence = b.fence + 1, lease_id = NULL, "
-            "crashes = b.crashes + (h.closed_for = 'lapsed')::int FROM held h WHERE b.id = h.id"
+            "crashes = b.crashes + h.crashed::int FROM held h WHERE b.id = h.id",
+            (Task.TRAIN,),
         )
     return expired.rowcount
 

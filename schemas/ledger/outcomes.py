@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from schemas.database import Connection
 from schemas.items import Task
-from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary
+from schemas.outcomes import Failed, Generation, Outcome, Prediction, Summary, Trained
 from schemas.states import TALLY_SHARDS
 
 _LONGEST_MESSAGE = 1000
@@ -56,6 +56,7 @@ _GENERATION: _Columns = {
     "scaffold": "text",
     "alerts": "text[]",
 }
+_TRAINING: _Columns = {"model": "text", "revision": "text", "folder": "text", "card": "jsonb"}
 
 
 def _storable(text: str) -> str:
@@ -107,10 +108,15 @@ def _generation(outcome: Generation) -> tuple[Any, ...]:
     return tuple(text[name] if name in text else getattr(outcome, name) for name in _GENERATION)
 
 
-_FORMS: dict[Task, tuple[str, _Columns, Callable[[Any], tuple[Any, ...]]]] = {
-    Task.SUMMARIZE: ("summaries", _SUMMARY, _summary),
-    Task.PREDICT: ("predictions", _PREDICTION, _prediction),
-    Task.GENERATE: ("generations", _GENERATION, _generation),
+def _trained(outcome: Trained) -> tuple[Any, ...]:
+    return (outcome.model, outcome.revision, outcome.folder, Jsonb(outcome.card))
+
+
+_FORMS: dict[Task, tuple[str, _Columns, type[Outcome], Callable[[Any], tuple[Any, ...]]]] = {
+    Task.SUMMARIZE: ("summaries", _SUMMARY, Summary, _summary),
+    Task.PREDICT: ("predictions", _PREDICTION, Prediction, _prediction),
+    Task.GENERATE: ("generations", _GENERATION, Generation, _generation),
+    Task.TRAIN: ("trainings", _TRAINING, Trained, _trained),
 }
 
 
@@ -126,14 +132,13 @@ def write(connection: Connection, task: Task, job: int, batch: int, outcomes: Se
         TypeError: an outcome is of another task's kind.
         psycopg.errors.UniqueViolation: a row has an outcome already; the transaction fails as a whole.
     """
-    table, columns, values_of = _FORMS[task]
+    table, columns, expected, values_of = _FORMS[task]
     keyed = {"job_id": "int8", "row": "int8", "batch_id": "int8"}
     if task is Task.GENERATE:
         keyed["sample"] = "int4"
     ends = {"error_code": "text", "error": "text"}
     blank = (None,) * len(columns)
     names = ", ".join(f'"{name}"' for name in (*keyed, *columns, *ends))
-    expected = {Task.SUMMARIZE: Summary, Task.PREDICT: Prediction, Task.GENERATE: Generation}[task]
     with connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types([*keyed.values(), *columns.values(), *ends.values()])
         for outcome in outcomes:

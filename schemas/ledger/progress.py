@@ -32,6 +32,8 @@ class JobProgress:
     retrying: int
     created_at: datetime
     finished_at: datetime | None
+    step: int | None = None  # of a training run, of so many
+    steps: int | None = None
 
     @property
     def done(self) -> int:
@@ -52,7 +54,7 @@ class JobProgress:
 _QUERY = """
 SELECT j.id, c.name AS corpus, j.corpus_id, j.task, m.name AS model, m.revision, j.parameters, j.state, j.reason,
        c.sealed_at IS NOT NULL AS sealed, c.loaded * j.samples AS total,
-       t.succeeded, t.failed, t.retrying, j.created_at, j.finished_at
+       t.succeeded, t.failed, t.retrying, j.created_at, j.finished_at, j.step, j.steps
 FROM jobs j
 JOIN corpora c ON c.id = j.corpus_id
 JOIN models m ON m.id = j.model_id

@@ -18,12 +18,14 @@ from workers.training.options import (
     Name,
     Output,
     Place,
+    Queue,
     SaveMinutes,
     Threads,
     Width,
 )
 from workers.training.preparing import Precision, check_width, make, model_name, take_device
 from workers.training.property_command import property_model
+from workers.training.queueing import enqueue
 from workers.training.recipe import Recipe
 from workers.training.smiles_source import find_source
 from workers.training.summarizer_command import summarizer
@@ -64,6 +66,7 @@ def register(app: typer.Typer) -> None:
 
 
 def generator(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -90,6 +93,7 @@ def generator(
         bool, typer.Option("--compile/--no-compile", help="Faster after some minutes; needs a C++ compiler.")
     ] = True,
     save_minutes: SaveMinutes = 3.0,
+    queue: Queue = False,
 ) -> None:
     """Train a generator of molecules: a causal language model over SMILES.
 
@@ -98,6 +102,9 @@ def generator(
     """
     check_width(width)
     name = model_name(output, name)
+    if queue:
+        enqueue(context, output, name)
+        return
     place = take_device(device, threads)
     source = find_source(data, licence)
     recipe = Recipe(

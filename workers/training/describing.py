@@ -162,7 +162,7 @@ def keep(
     about.reached = Reached.read(checkpoint)
     about.validation_loss = loss()
     describe(product, about, as_markdown)
-    tell(f"step {about.reached.step:,}: saved, validation loss {about.validation_loss:.4f}")
+    tell(f"step {about.reached.step:,}/{about.steps:,} saved, validation loss {about.validation_loss:.4f}")
 
 
 def _counted(left_out: Mapping[str, int], between: str) -> str:

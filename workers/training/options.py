@@ -20,4 +20,10 @@ Computed = Annotated[Precision, typer.Option(help="bf16 needs a processor that c
 Licence = Annotated[str, typer.Option(help="The data's, for the card; known for named data.", show_default=False)]
 Place = Annotated[str, typer.Option(help="'cpu', or a GPU by number or UUID.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; unset: the cores.", show_default=False)]
+Queue = Annotated[
+    bool,
+    typer.Option(
+        "--queue", help="Submit the run as a job, on the device of the 'sciqueue worker --tasks train' that takes it."
+    ),
+]
 SaveMinutes = Annotated[float, typer.Option(min=0.0, help="How often a checkpoint is saved.")]

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schemas.errors import UsageError
-from workers.training.options import Computed, Epochs, Layers, Name, Output, Place, SaveMinutes, Threads, Width
+from workers.training.options import Computed, Epochs, Layers, Name, Output, Place, Queue, SaveMinutes, Threads, Width
 from workers.training.preparing import Precision, check_width, make, model_name, take_device
 from workers.training.property_recipe import PropertyRecipe
+from workers.training.queueing import enqueue
 from workers.training.smiles_source import SmilesSource, find_source
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def property_model(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="A CSV or TSV with SMILES and one column a task; .gz too.")
     ],
@@ -69,6 +71,7 @@ def property_model(
     device: Place = "cpu",
     threads: Threads = None,
     save_minutes: SaveMinutes = 3.0,
+    queue: Queue = False,
 ) -> None:
     """Train a property model: an encoder over SMILES, with one output for each column of labels.
 
@@ -80,6 +83,9 @@ def property_model(
     """
     check_width(width)
     name = model_name(output, name)
+    if queue:
+        enqueue(context, output, name)
+        return
     take_device(device, threads)
     table = SmilesSource(str(data), data.resolve())
     unlabelled, unlabelled_sha256 = _pretrain_source(pretrain)

@@ -15,11 +15,13 @@ from workers.training.options import (
     Name,
     Output,
     Place,
+    Queue,
     SaveMinutes,
     Threads,
 )
 from workers.training.paper_source import ABSTRACT, find_papers
 from workers.training.preparing import Precision, make, model_name, take_device
+from workers.training.queueing import enqueue
 from workers.training.summarizer_recipe import SummarizerRecipe
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 def summarizer(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -83,6 +86,7 @@ def summarizer(
     device: Place = "cpu",
     threads: Threads = None,
     save_minutes: SaveMinutes = 15.0,
+    queue: Queue = False,
 ) -> None:
     """Train a summarizer: fine-tune an encoder-decoder on papers and their abstracts, or another text of each.
 
@@ -91,6 +95,9 @@ def summarizer(
     last checkpoint when the same command is given again.
     """
     name = model_name(output, name)
+    if queue:
+        enqueue(context, output, name)
+        return
     take_device(device, threads)
     source = find_papers(data, target, licence)
     begin = find_base(base, revision)

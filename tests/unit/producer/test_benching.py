@@ -7,7 +7,7 @@ import pytest
 from producer.benching import Sample, built_in, draw, forecast
 from producer.readers.options import ReadOptions
 from schemas.errors import RowError
-from schemas.items import Molecule, Prompt, Rejected, Task
+from schemas.items import INFERENCE, Molecule, Prompt, Rejected, Task
 from schemas.measured import Measured
 
 
@@ -57,7 +57,7 @@ def test_a_corpus_of_rejected_rows_takes_a_time_too() -> None:
 
 
 def test_there_is_data_to_measure_with_for_each_task() -> None:
-    for task in Task:
+    for task in INFERENCE:
         sample = built_in(task, 5)
         assert len(sample.contents) == sample.rows == 5
         assert sample.built_in

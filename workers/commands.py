@@ -32,7 +32,10 @@ def register(app: typer.Typer) -> None:
     training.register(app)
     app.command(
         rich_help_panel=training.TRAINING,
-        epilog=examples("sciqueue compress tox21-starter -o tox21-int8 --int8 --data library.csv"),
+        epilog=examples(
+            "sciqueue compress tox21-starter -o tox21-int8 --int8 --data library.csv",
+            "sciqueue compress tox21-starter -o student --student-layers 2 # run it again to go on after a stop",
+        ),
     )(compress)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from schemas.errors import ModelUnavailable
 from schemas.items import Item, Molecule
 from schemas.registry import ModelEntry, load_registry
 from schemas.revision import pin, revision_of
-from tests.acceptance.lab import SCIQUEUE
+from tests.acceptance.lab import SCIQUEUE, until
+from tests.acceptance.training_run import whole
 from tests.integration.command_line import refused, sciqueue
 from workers.engines.contract import Prepared
 from workers.engines.load import load_engine
@@ -92,3 +94,24 @@ def test_what_cannot_be_compressed_is_refused(tmp_path: Path, monkeypatch: pytes
     refused(sciqueue("compress", "tox21-starter", *known), 2, "--int8")
     refused(sciqueue("compress", "smiles-gpt", *known, "--int8"), 2, "engine causal")
     refused(sciqueue("compress", "tox21-starter", *known, "--int8", "--name", "tox21-starter"), 2, "another folder")
+
+
+def test_a_student_that_was_killed_goes_on_and_has_fewer_layers(home: Path) -> None:
+    folder = home / "student"
+    call = [*SCIQUEUE, "compress", "tox21-starter", "-o", str(folder), "--student-layers", "1", "--epochs", "20"]
+    call += ["--data", str(home / "drugs.smi"), "--rows", "20", "--learn-rows", "40"]
+    environment = {**os.environ, "SCIQUEUE_HOME": str(home)}
+    with subprocess.Popen([*call, "--save-minutes", "0"], env=environment, stdout=subprocess.DEVNULL) as run:
+        until(lambda: run.poll() is not None or whole(folder), 120.0)
+        run.kill()
+    assert run.returncode == -signal.SIGKILL, "the kill came too late"
+    reached = max(whole(folder))
+    ended = subprocess.run([*call, "--save-minutes", "0"], env=environment, text=True, capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert f"step {reached + 1}: saved" in ended.stdout
+    assert f"step {reached}: saved" not in ended.stdout
+    assert "step 20: saved" in ended.stdout
+    assert json.loads((folder / "model" / "config.json").read_text())["num_hidden_layers"] == 1
+    card = json.loads((folder / "card.json").read_text())
+    sizes = [card["measured"][name]["bytes"] for name in ("tox21-starter", "student")]
+    assert sizes[1] < 0.5 * sizes[0]

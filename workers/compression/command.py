@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,10 @@ from schemas.registry import ModelEntry, load_registry
 from schemas.revision import revision_of
 from schemas.settings import load_settings
 from workers.compression import quantize
-from workers.training.options import Name, Output
+from workers.training.options import Epochs, Name, Output, SaveMinutes
 from workers.training.preparing import model_name, take_device
+from workers.training.product import Product
+from workers.training.run_folder import held
 from workers.training.smiles_source import find_source
 from workers.weights import locate
 
@@ -34,21 +37,31 @@ def compress(
         str, typer.Argument(metavar="MODEL", help="The model to compress, as 'sciqueue models' lists it.")
     ],
     output: Output,
-    int8: Annotated[bool, typer.Option("--int8", help="Linear layers in int8; engine classifier.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Linear layers in int8.")] = False,
+    student_layers: Annotated[
+        int | None,
+        typer.Option(min=1, help="A student of so many layers, which learns from the model.", show_default=False),
+    ] = None,
+    epochs: Epochs = 5.0,
+    learn_rows: Annotated[
+        int, typer.Option(min=2, help="Rows that a student learns from, behind those to measure by.")
+    ] = 20_000,
+    save_minutes: SaveMinutes = 3.0,
     data: Annotated[
-        str, typer.Option(help="What to measure by: moses:train, moses:test, or a file of SMILES.")
+        str, typer.Option(help="What to measure by, and learn from: moses:train, moses:test, or a file of SMILES.")
     ] = "moses:test",
     rows: Annotated[int, typer.Option(min=2, help="Rows to measure by.")] = 1000,
     name: Name = None,
 ) -> None:
-    """Make a smaller model of a registered one, and say what it gains and loses.
+    """Make a smaller model of a registered classifier, and say what it gains and loses.
 
     The folder gets the model, its card and its registry entry, which also joins this machine's registry. The table at
     the end has the size on disk, the speed on this machine's CPU as 'sciqueue models bench' has it, and by how much the
-    values differ. Measure on a machine that does nothing else.
+    values differ. A student that was stopped or killed goes on when the same command is given again. Measure on a
+    machine that does nothing else.
     """
-    if not int8:
-        raise UsageError("say how to compress: --int8")
+    if int8 == (student_layers is not None):
+        raise UsageError("say how to compress: --int8, or --student-layers")
     name = model_name(output, name)
     settings = load_settings()
     before = load_registry(*settings.registry_files).get(model)
@@ -61,8 +74,25 @@ def compress(
 
     from workers.compression import judge
 
-    output.mkdir(parents=True, exist_ok=True)
-    after = quantize.quantize(before, name, output / "model")
+    if student_layers is None:
+        output.mkdir(parents=True, exist_ok=True)
+        after = quantize.quantize(before, name, output / "model")
+    else:
+        from workers.compression.student import StudentRecipe, distill
+
+        recipe = StudentRecipe(
+            teacher=before.name,
+            revision=revision_of(before),
+            data=data,
+            sha256=source.sha256(),
+            skipped=rows,
+            rows=learn_rows,
+            layers=student_layers,
+            epochs=epochs,
+        )
+        with held(output, recipe):
+            learnt = list(islice(source.rows(rows + learn_rows), rows, None))
+            after = distill(recipe, before, learnt, Product(output, name), save_seconds=60.0 * save_minutes)
     lost = judge.compare(before, after, smiles)
     file = register(after, settings.models_folder)
     measured = {entry.name: _measured(entry, source.file, rows) for entry in (before, after)}
@@ -127,7 +157,7 @@ def _describe(
     old, new = measured.values()
     text = f"""# {after.name}
 
-`{before.name}` ({revision}) with its linear layers in int8, for sciqueue's engine
+`{before.name}` ({revision}) made smaller: {after.description} For sciqueue's engine
 `{after.engine.value}`. Licence: {after.licence or "not stated"}.
 
 | | {before.name} | {after.name} |

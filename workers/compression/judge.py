@@ -46,7 +46,7 @@ def compare(before: ModelEntry, after: ModelEntry, smiles: Sequence[str]) -> Los
     """
     from scipy.stats import spearmanr
 
-    theirs, ours = (_values(entry, smiles) for entry in (before, after))
+    theirs, ours = (said(entry, smiles)[1] for entry in (before, after))
     if len(theirs) < 2:
         raise UsageError(f"{len(theirs)} molecules that the model can read are too few to compare by")
     # The distance to the molecules learnt from is no value of the network.
@@ -60,7 +60,8 @@ def compare(before: ModelEntry, after: ModelEntry, smiles: Sequence[str]) -> Los
     return Lost(len(theirs), float(difference.mean()), float(difference.max()), ranks)
 
 
-def _values(entry: ModelEntry, smiles: Sequence[str]) -> NDArray[np.float64]:
+def said(entry: ModelEntry, smiles: Sequence[str]) -> tuple[list[Any], NDArray[np.float64]]:
+    """The molecules that a classifier's engine can read, as it reads them, and its values: (molecules, endpoints)."""
     engine = load_engine(entry, "cpu")
     units = [
         unit
@@ -74,4 +75,4 @@ def _values(entry: ModelEntry, smiles: Sequence[str]) -> NDArray[np.float64]:
         for outcome in engine.run(units[begin : begin + _PART])
         if isinstance(outcome, Prediction)
     ]
-    return np.array(found, dtype=np.float64).reshape(-1, len(entry.endpoints))
+    return [unit.data for unit in units], np.array(found, dtype=np.float64).reshape(-1, len(entry.endpoints))

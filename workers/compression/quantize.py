@@ -15,13 +15,15 @@ _WEIGHTS = ("model*.safetensors*", "*.bin", "card.json", "README.md")  # made an
 
 
 def check(entry: ModelEntry) -> None:
-    """Refuse what cannot be quantized.
+    """Refuse what cannot be compressed.
 
     Raises:
-        UsageError: the engine computes not in int8, or the model is in int8 already.
+        UsageError: the engine is none of those that can be compressed, or the model is in int8 already.
     """
     if entry.engine is not EngineKind.CLASSIFIER:
-        raise UsageError(f"model '{entry.name}' runs in engine {entry.engine.value}; int8 is for engine classifier")
+        raise UsageError(
+            f"model '{entry.name}' runs in engine {entry.engine.value}; only those of classifier can be compressed"
+        )
     if entry.precision == "int8":
         raise UsageError(f"model '{entry.name}' is in int8 already")
 

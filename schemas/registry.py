@@ -98,7 +98,7 @@ class ModelEntry(BaseModel):
     description: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     trained_on: tuple[str, ...] = Field(default=(), description="Data sets that are no test of this model.")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
     parameters: dict[str, Any] = Field(default_factory=dict, description="Defaults of the job's parameters.")
     default: bool = Field(default=False, description="Used when a task is submitted without naming a model.")
 

@@ -1,4 +1,4 @@
-"""The workers' subcommands: `sciqueue worker` and `sciqueue train`."""
+"""The workers' subcommands: `sciqueue worker`, `sciqueue train` and `sciqueue compress`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.items import INFERENCE, Task
 from schemas.lifeline import end_with
 from schemas.logs import set_up
 from schemas.settings import load_settings
+from workers.compression.command import compress
 from workers.devices import find_devices
 from workers.supervisor import Supervisor
 from workers.training import commands as training
@@ -29,6 +30,13 @@ def register(app: typer.Typer) -> None:
         ),
     )(worker)
     training.register(app)
+    app.command(
+        rich_help_panel=training.TRAINING,
+        epilog=examples(
+            "sciqueue compress tox21-starter -o tox21-int8 --int8 --data library.csv",
+            "sciqueue compress tox21-starter -o student --student-layers 2 # run it again to go on after a stop",
+        ),
+    )(compress)
 
 
 def worker(

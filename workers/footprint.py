@@ -11,8 +11,8 @@ from schemas.registry import ModelEntry
 from workers.engines.ensemble import members
 from workers.weights import find
 
-WIDTHS = {"fp32": 4, "bf16": 2}
-"""Bytes that a number takes in memory, whatever it takes on the disk."""
+WIDTHS = {"fp32": 4, "bf16": 2, "int8": 4}
+"""Bytes that a number with a fraction takes in memory, whatever it takes on the disk."""
 
 MOST_HEAD = 100_000_000  # bytes; safetensors itself refuses more
 

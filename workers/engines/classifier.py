@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import ModelUnavailable
 from schemas.outcomes import Prediction
 from schemas.registry import Endpoint, ModelEntry
+from workers.engines import int8
 from workers.engines.classifier_cpu import Tokenized, TokenWork
 from workers.engines.contract import Prepared
 from workers.engines.ensemble import members
@@ -27,7 +28,7 @@ from workers.weights import locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "float32"}
 KINDS = {
     "multi_label_classification": "probability",
     "single_label_classification": "probability",
@@ -36,11 +37,11 @@ KINDS = {
 # Padded tokens of one forward pass: on a CPU more no longer pays and leaves the cache; a GPU wants to be filled.
 PASS_TOKENS = {"cpu": 1024, "cuda": 65536}
 # How far a row's logits may move with the padding beside it; a model that reads padding moves them by far more.
-NOISE = {"fp32": 1e-3, "bf16": 0.25}
+NOISE = {"fp32": 1e-3, "bf16": 0.25, "int8": 0.25}
 
 
 class ClassifierEngine:
-    """One or more sequence classifiers on one device. In bf16 what shares a batch moves a value in its third digit."""
+    """One or more sequence classifiers on one device. In bf16 and int8 a value's third digit depends on its batch."""
 
     pads = True
 
@@ -48,6 +49,7 @@ class ClassifierEngine:
         self.entry = entry
         self._device = device
         folders = members(folder)
+        int8.check(entry.name, entry.precision, folders)
         self._models = [
             read_model("AutoModelForSequenceClassification", one, dtype=DTYPES[entry.precision], device=device)
             for one in folders

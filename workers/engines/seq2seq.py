@@ -90,6 +90,9 @@ def load(entry: ModelEntry, device: str) -> Engine:
     """
     import torch
 
+    if entry.precision not in DTYPES:
+        known = " or ".join(DTYPES)
+        raise ModelUnavailable(f"model '{entry.name}': seq2seq computes in {known}, not {entry.precision}")
     folder = locate(entry.weights)
     model = read_model("AutoModelForSeq2SeqLM", folder, dtype=DTYPES[entry.precision], device=device)
     model.to(getattr(torch, DTYPES[entry.precision]))  # T5 would keep a part of its weights in single precision

@@ -38,10 +38,12 @@ class Supervisor:
         self._threads = threads_per_process(len(devices), settings.torch_threads)
         self._database = Database(database_url, size=1, timeout=2.0)
         queues = [task.queue for task in tasks]
-        self._workers = [self._kept_alive(device.name, device, queues, settings.slots) for device in devices]
+        self._workers = [
+            self._kept_alive(place, device.name, device, queues, settings.slots) for place, device in enumerate(devices)
+        ]
         # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
         first = devices[0]
-        self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
+        self._workers.append(self._kept_alive(len(devices), f"suspects-{first.name}", first, [SUSPECTS], slots=1))
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -62,20 +64,23 @@ class Supervisor:
         log.info("%s: stopping the workers", signal.Signals(signum).name)
         self._stop.set()
 
-    def _kept_alive(self, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
+    def _kept_alive(self, place: int, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
         return KeptAlive(
             name,
-            lambda: self._start(name, device, queues, slots),
+            lambda: self._start(place, name, device, queues, slots),
             lambda pid: self._report_death(name, pid),
         )
 
-    def _start(self, name: str, device: Device, queues: Sequence[str], slots: int) -> subprocess.Popen[bytes]:
+    def _start(
+        self, place: int, name: str, device: Device, queues: Sequence[str], slots: int
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "workers.process"),
                 *("--name", name, "--device", device.torch),
                 *("--queues", ",".join(queues), "--slots", str(slots)),
                 *(("--cpus", ",".join(map(str, sorted(device.cpus)))) if device.cpus else ()),
+                *("--metrics-port", str(port + place if (port := self._settings.metrics_port) else 0)),
                 *("--parent", str(os.getpid())),
             ],
             env={**os.environ, **device.environment, **thread_environment(self._threads)},

@@ -53,6 +53,13 @@ class Settings(BaseSettings):
         "its device has. The least recently used one goes for another that does not fit.",
     )
     log_format: Format = Field(default="text", description="Log lines as 'text', or as 'json' for programs.")
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Prometheus scrapes the first worker process here, each further one a port higher; 0: no metrics.",
+    )
+    metrics_address: str = Field(default="127.0.0.1", description="The address that metrics are served on.")
     flower_auth: SecretStr | None = Field(
         default=None, description="user:password for Flower; unset: generated; 'off': no password."
     )

@@ -42,6 +42,15 @@ def register(app: typer.Typer) -> None:
 def worker(
     device: Annotated[str, typer.Option(help="'auto', 'cpu', or GPUs by number or UUID: one process each.")] = "auto",
     tasks: Annotated[str, typer.Option(help="Kinds of work to take, comma-separated.")] = ",".join(INFERENCE),
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Serve Prometheus metrics of the first process on this port, of each further one a port higher, "
+            "the one for suspects last; 0: none. Unset: SCIQUEUE_METRICS_PORT.",
+        ),
+    ] = None,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
     """Run workers: one supervised process a device, until stopped by Ctrl-C or SIGTERM.
@@ -51,6 +60,8 @@ def worker(
     """
     end_with(parent)
     settings = load_settings()
+    if metrics_port is not None:
+        settings = settings.model_copy(update={"metrics_port": metrics_port})
     set_up("supervisor", settings.log_format)
     devices = find_devices(device)
     wanted = _tasks(tasks)

@@ -11,11 +11,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.endpoints import find_servers
+from schemas.exporter import serve_metrics
 from schemas.ledger.leases import WorkerInfo
 from schemas.lifeline import end_with
 from schemas.logs import set_up
 from schemas.settings import load_settings
 from workers.app import make_worker, serve
+from workers.metrics import WorkerCollector
 
 _RECORDED = ("sciqueue", "torch", "transformers", "chemprop", "rdkit", "celery", "numpy")
 
@@ -28,6 +30,7 @@ def main() -> None:
     arguments.add_argument("--queues", required=True, help="comma-separated")
     arguments.add_argument("--slots", type=int, required=True, help="batches at a time")
     arguments.add_argument("--cpus", type=_cpus, help="the processors to keep to, comma-separated; unset: any")
+    arguments.add_argument("--metrics-port", type=int, default=0, help="0: none")
     arguments.add_argument("--parent", type=int, required=True, help="the supervisor's process id")
     options = arguments.parse_args()
     end_with(options.parent)
@@ -39,6 +42,7 @@ def main() -> None:
     queues = options.queues.split(",")
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())
     worker = make_worker(info, servers.database_url, servers.broker_url, settings)
+    serve_metrics(WorkerCollector(worker.shelf.counts), settings.metrics_address, options.metrics_port)
     serve(worker, info)
 
 

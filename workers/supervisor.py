@@ -38,15 +38,14 @@ class Supervisor:
         self._settings = settings
         self._threads = threads_per_process(len(devices), settings.torch_threads)
         self._database = Database(database_url, size=1, timeout=2.0)
-        self._workers = []
+        kinds: list[tuple[str, Device, list[str], int]] = []
         if queues := [task.queue for task in tasks if task in INFERENCE]:
-            self._workers += [self._kept_alive(device.name, device, queues, settings.slots) for device in devices]
+            kinds += [(device.name, device, queues, settings.slots) for device in devices]
             # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
-            first = devices[0]
-            self._workers.append(self._kept_alive(f"suspects-{first.name}", first, [SUSPECTS], slots=1))
+            kinds.append((f"suspects-{devices[0].name}", devices[0], [SUSPECTS], 1))
         if Task.TRAIN in tasks:  # one run at a time on each device
-            queues = [Task.TRAIN.queue]
-            self._workers += [self._kept_alive(f"train-{one.name}", one, queues, slots=1) for one in devices]
+            kinds += [(f"train-{device.name}", device, [Task.TRAIN.queue], 1) for device in devices]
+        self._workers = [self._kept_alive(place, *kind) for place, kind in enumerate(kinds)]
         self._stop = threading.Event()
         self._at_once = threading.Event()
         self._asked = 0.0
@@ -80,20 +79,23 @@ class Supervisor:
             log.info("%s again: stopping the workers at once", signal.Signals(signum).name)
             self._at_once.set()
 
-    def _kept_alive(self, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
+    def _kept_alive(self, place: int, name: str, device: Device, queues: Sequence[str], slots: int) -> KeptAlive:
         return KeptAlive(
             name,
-            lambda: self._start(name, device, queues, slots),
+            lambda: self._start(place, name, device, queues, slots),
             lambda pid: self._report_death(name, pid),
         )
 
-    def _start(self, name: str, device: Device, queues: Sequence[str], slots: int) -> subprocess.Popen[bytes]:
+    def _start(
+        self, place: int, name: str, device: Device, queues: Sequence[str], slots: int
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "workers.process"),
                 *("--name", name, "--device", device.torch),
                 *("--queues", ",".join(queues), "--slots", str(slots)),
                 *(("--cpus", ",".join(map(str, sorted(device.cpus)))) if device.cpus else ()),
+                *("--metrics-port", str(port + place if (port := self._settings.metrics_port) else 0)),
                 *("--parent", str(os.getpid())),
             ],
             env={**os.environ, **device.environment, **thread_environment(self._threads)},

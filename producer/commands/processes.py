@@ -73,11 +73,16 @@ def down() -> None:
 
 
 def dispatch(
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Serve Prometheus metrics of all jobs on this port; 0: none.")
+    ] = 0,
     parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
 ) -> None:
     """Run a dispatcher: it hands batches to the workers. One leads, any others stand by."""
     from producer.broker import Broker
     from producer.dispatcher import Dispatcher
+    from producer.metrics import DispatcherCollector
+    from schemas.exporter import serve_metrics
 
     end_with(parent)
     settings = load_settings()
@@ -91,7 +96,9 @@ def dispatch(
 
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
+        end_metrics = serve_metrics(DispatcherCollector(database), settings.metrics_address, metrics_port)
         dispatcher.run()
+        end_metrics()
     broker.close()
 
 

@@ -87,6 +87,15 @@ def of_jobs(database: Database, *, limit: int = 50, live_only: bool = False) -> 
     return [_progress(row) for row in rows]
 
 
+def recent(connection: Connection) -> list[JobProgress]:
+    """The jobs that are live or have ended within the last hour."""
+    rows = connection.execute(
+        _QUERY + "WHERE j.state IN ('running', 'paused') OR j.finished_at > clock_timestamp() - interval '1 hour' "
+        "ORDER BY j.id"
+    ).fetchall()
+    return [_progress(row) for row in rows]
+
+
 def failures_by_code(connection: Connection, job: int, task: Task) -> dict[str, int]:
     """How many of a job's failures have which reason; costs as much as there are failures."""
     from schemas.ledger.outcomes import table_of

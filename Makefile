@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos gpu bench bench-load bench-fairness bench-memory scaling clean
+.PHONY: demo up down test test-all check format chaos gpu image bench bench-load bench-fairness bench-memory scaling clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -47,6 +47,9 @@ chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count th
 
 gpu: $(VENV)/.installed    ## pinning, equal values, a full GPU, rates: on a machine with a GPU (make TORCH=torch)
 	$(BIN)/python -m tests.acceptance.gpu
+
+image: $(VENV)/.installed    ## build docker/Dockerfile with buildah, and run a job through containers of it
+	$(BIN)/python -m tests.acceptance.image
 
 bench: $(VENV)/.rivals    ## the table of ratios, ours beside other ways; ROW=name for one row, PLOT=file.svg to draw it
 	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW)) $(if $(PLOT),--plot $(PLOT))

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 IMAGE = "localhost/sciqueue:cpu"
 SAMPLES = 200
 BUILDAH = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
-DISPATCHER, WORKER, FLOWER = 9399, 9398, 9397  # ports on loopback
+DISPATCHER, WORKER, FLOWER = 9390, 9391, 9397  # ports on loopback; the worker has two processes
 
 
 def main() -> None:

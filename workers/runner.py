@@ -209,7 +209,7 @@ class Runner:
 
     def _leave(self, message: BatchMessage) -> str:
         """Hand a message back to whoever is not stopping, rather than have its loss found out seconds later."""
-        with suppress(ServerUnavailable):  # then that is what happens
+        with suppress(ServerUnavailable):  # PostgreSQL is away: the dispatcher finds the message lost later
             claims.decline(self._database, message)
         return "left"
 

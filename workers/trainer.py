@@ -79,7 +79,7 @@ class Trainer:
 
     def __init__(self, database: Database, device: str, patience: float) -> None:
         self._database = database
-        self._device = (os.environ.get("CUDA_VISIBLE_DEVICES") or "auto") if device == "cuda" else "cpu"
+        self._device = "0" if device == "cuda" else "cpu"  # the first of those that the run sees, which is ours alone
         self._patience = patience
         self._stopping = threading.Event()
 

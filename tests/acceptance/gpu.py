@@ -65,20 +65,20 @@ def samples(site: Lab) -> str:
     return f"{SAMPLES:,} samples in {seconds:.1f} s, Valid {float(found['valid']):.3f}"
 
 
-def short_of_memory(site: Lab) -> str:
-    """Another program takes the GPU's memory while nothing is loaded: the job ends all the same, row for row."""
+def short_of_memory(_: Lab) -> str:
+    """Another program takes the GPU's memory before a worker loads its model: the job ends all the same, row for row."""
     with subprocess.Popen(
         [sys.executable, "-c", HOG, str(LEFT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as hog:
         assert hog.stdout is not None
         left = int(hog.stdout.readline())
         try:
-            with lab(device="auto") as site:
+            with lab(device="auto") as short:
                 began = time.monotonic()
-                job = _submit(site, "--task", "generate", "--count", str(SAMPLES))
-                [found] = site.query("SELECT count(*) AS rows FROM analysis.generations WHERE job_id = %s", job)
+                job = _submit(short, "--task", "generate", "--count", str(SAMPLES))
+                [found] = short.query("SELECT count(*) AS rows FROM analysis.generations WHERE job_id = %s", job)
                 assert found["rows"] == SAMPLES
-                log = "".join(file.read_text() for file in (site.home / "logs").glob("worker*.log"))
+                log = "".join(file.read_text() for file in (short.home / "logs").glob("worker*.log"))
                 return (
                     f"{SAMPLES:,} samples in {time.monotonic() - began:.1f} s with {left / 2**20:.0f} MiB left; "
                     f"'out of memory' {log.count('out of memory')} times in the log"

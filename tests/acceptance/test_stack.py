@@ -81,9 +81,7 @@ def test_a_row_that_kills_the_process_fails_alone_and_its_neighbours_complete() 
 
 def test_a_stopping_worker_hands_back_what_it_cannot_finish() -> None:
     with lab(drain_seconds="1") as site:
-        source = site.home / "slow.smi"
-        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
-        job = _predict(site, source, "--batch-rows", "200", "--param", "ns_per_token=1000000", wait=False)
+        job = _slow_job(site, batch_rows=200, ns_per_token=1_000_000)
         until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'running'"), 20.0)
         began = time.monotonic()
         site.command("down")
@@ -96,9 +94,7 @@ def test_a_stopping_worker_hands_back_what_it_cannot_finish() -> None:
 
 def test_a_drained_worker_ends_with_its_batches_done_and_no_message_waits_to_be_missed() -> None:
     with lab(slots="4") as site:
-        source = site.home / "some.smi"
-        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
-        job = _predict(site, source, "--batch-rows", "50", "--param", "ns_per_token=100000", wait=False)
+        job = _slow_job(site, batch_rows=50, ns_per_token=100_000)
         until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'done'"), 30.0)
         worker = next(one for one in site.workers() if "cpu0@" in " ".join(one.cmdline()[:6]))
         worker.terminate()
@@ -110,9 +106,7 @@ def test_a_drained_worker_ends_with_its_batches_done_and_no_message_waits_to_be_
 
 def test_a_second_signal_ends_a_drain_at_once_and_blames_nobody() -> None:
     with lab(drain_seconds="200") as site:
-        source = site.home / "slow.smi"
-        source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
-        job = _predict(site, source, "--batch-rows", "200", "--param", "ns_per_token=1000000", wait=False)
+        job = _slow_job(site, batch_rows=200, ns_per_token=1_000_000)
         until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'running'"), 30.0)
         (supervisor,) = [one for one in site.processes("schemas.command worker") if one.ppid() == site.stack().pid]
         workers = site.workers()
@@ -124,6 +118,14 @@ def test_a_second_signal_ends_a_drain_at_once_and_blames_nobody() -> None:
         assert not any(one.is_running() for one in (supervisor, *workers))
         states = site.query("SELECT DISTINCT crashes FROM sciqueue.batches WHERE job_id = %s", job)
         assert states == [{"crashes": 0}]
+
+
+def _slow_job(site: Lab, *, batch_rows: int, ns_per_token: int) -> int:
+    """Submit 2,000 rows of 20 tokens to a slow model."""
+    source = site.home / "slow.smi"
+    source.write_text("".join(f"{'C' * 20} m{row}\n" for row in range(2_000)))
+    options = ("--batch-rows", str(batch_rows), "--param", f"ns_per_token={ns_per_token}")
+    return _predict(site, source, *options, wait=False)
 
 
 def _predict(site: Lab, source: Path, *options: str, wait: bool = True) -> int:

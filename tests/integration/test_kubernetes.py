@@ -20,7 +20,7 @@ SCALED = list(yaml.safe_load_all((FOLDER / "keda.yaml").read_text()))[1]
 
 
 def test_each_container_runs_a_command_with_options_that_it_has_and_without_rights() -> None:
-    commands: dict[str, Any] = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
+    commands: dict[str, Any] = typer.main.get_command(build()).commands
     assert len(PODS) == 4
     for pod in PODS.values():
         assert pod["securityContext"]["runAsNonRoot"]

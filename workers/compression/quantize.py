@@ -61,7 +61,7 @@ def _write(source: Path, target: Path) -> None:
     from transformers import AutoModelForSequenceClassification, logging
 
     quantization = int8.configuration()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here
     model = AutoModelForSequenceClassification.from_pretrained(
         source,
         local_files_only=True,

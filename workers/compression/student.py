@@ -138,6 +138,7 @@ def shortened(model: Any, layers: int) -> Any:
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[at] for at in kept]
     config.num_hidden_layers = layers
+    # transformers has no types here
     student = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     weights = {}
     for name, tensor in model.state_dict().items():

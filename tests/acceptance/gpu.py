@@ -66,7 +66,7 @@ def samples(site: Lab) -> str:
 
 
 def short_of_memory(_: Lab) -> str:
-    """Another program takes the GPU's memory before a worker loads its model: the job ends all the same, row for row."""
+    """Another program takes the GPU's memory before a worker loads its model: the job ends all the same."""
     with subprocess.Popen(
         [sys.executable, "-c", HOG, str(LEFT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as hog:

@@ -70,7 +70,7 @@ def test_a_run_with_other_epochs_goes_on_and_its_learning_rate_falls_to_zero_by_
         assert logged[-1]["learning_rate"] < highest / 2
 
 
-def test_a_trained_model_generates_at_once_under_a_revision_of_its_own(tmp_path: Path) -> None:
+def test_a_trained_model_generates_at_once_under_a_revision_of_its_own_and_is_judged(tmp_path: Path) -> None:
     with lab() as site:
         site.command("train", "generator", "moses:test", "-o", str(tmp_path / "ours"), *SMALL, "--no-compile")
         listed = {one["name"]: one for one in json.loads(site.command("models", "--json").stdout)}
@@ -81,6 +81,17 @@ def test_a_trained_model_generates_at_once_under_a_revision_of_its_own(tmp_path:
         assert (standing.succeeded, standing.failed) == (20, 0)
         made_by = site.query("SELECT DISTINCT revision FROM analysis.provenance WHERE job_id = %s", job)
         assert [row["revision"] for row in made_by] == [listed["ours"]["revision"]]
+        known = site.home / "known.smi"
+        known.write_text("CCO\nCCN\nc1ccccc1O\nCC(=O)Nc1ccccc1\n")
+        judged = ("evaluate", str(job), "--reference", str(known), "--test", str(known), "--json")
+        figures = {one["name"]: one for one in json.loads(site.command(*judged).stdout)["metrics"]}
+        assert figures["Valid"]["n"] == 20
+        assert (
+            figures["Valid"]["value"]
+            == site.query("SELECT avg(valid::int)::float AS share FROM analysis.generations WHERE job_id = %s", job)[0][
+                "share"
+            ]
+        )
         other = ["train", "generator", "moses:test", "-o", str(tmp_path / "ours"), *SMALL, "--batch", "64"]
         refused = site.command(*other, check=False)
         assert (refused.returncode, "batch 32 (now 64)" in refused.stderr) == (2, True)

@@ -46,6 +46,8 @@ def test_a_trained_model_predicts_at_once_and_is_judged_as_its_card_says(tmp_pat
         told = site.command("train", "property", str(data), "-o", str(tmp_path / "ours"), *SMALL, *PRETRAINED).stdout
         assert "2 tasks (probability): acid, halogen; columns that are no tasks: name" in told
         card = json.loads((tmp_path / "ours" / "card.json").read_text())
+        listed = {one["name"]: one for one in json.loads(site.command("models", "--json").stdout)}
+        assert listed["ours"]["size"] > 0
         job = json.loads(site.command("submit", str(data), "--model", "ours", "--json").stdout)["job"]
         standing = site.wait(job, 120.0)
         assert (standing.total, standing.failed) == (300, sum(card["data"]["left_out"].values()))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 
 import redis
 
 from producer.stack import StackFile
-from schemas.database import connect
+from schemas.database import Database, connect
 from schemas.doctor import Check
 from schemas.endpoints import find_servers
 from schemas.errors import SciqueueError
-from schemas.ledger import leases
+from schemas.ledger import leases, roster
 from schemas.migrate import newest_revision
 from schemas.settings import Settings
 
@@ -29,6 +30,7 @@ def checks(settings: Settings) -> Iterator[Check]:
         yield Check("servers", False, "none are set up", str(fault))
         return
     yield from _postgres(servers.database_url)
+    yield from _given_up(servers.database_url)
     yield _broker(servers.broker_url)
     info = StackFile(settings).running()
     found = f"process {info.pid}, Flower at {info.flower_url}" if info else "not running here"
@@ -56,6 +58,16 @@ def _postgres(url: str) -> Iterator[Check]:
                 yield Check("workers", bool(slots), found, "'sciqueue up' or 'sciqueue worker' starts one")
     except SciqueueError as fault:
         yield Check("PostgreSQL", False, str(fault), _START)
+
+
+def _given_up(url: str) -> Iterator[Check]:
+    """The devices that their supervisors start no more, if there are any."""
+    with suppress(SciqueueError), Database(url, size=1, timeout=5.0) as database:
+        for one in roster.listed(database):
+            if one.reason:
+                yield Check(
+                    one.name, False, f"given up: it {one.reason}", "mend it, then 'sciqueue scale' starts it again"
+                )
 
 
 def _broker(url: str) -> Check:

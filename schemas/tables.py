@@ -163,6 +163,22 @@ leases = Table(
     Index("leases_live", "id", postgresql_where=text("closed_at IS NULL")),
 )
 
+# Which workers there should be, and how far they are; a row is its supervisor's for as long as that one lives.
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),  # device@host, as in leases
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),  # of its supervisor
+    Column("device", Text, nullable=False),  # cpu or cuda
+    Column("place", Integer, nullable=False),  # among those of its host
+    Column("wanted", Boolean, nullable=False, server_default=text("true")),
+    Column("state", Text, nullable=False, server_default=text("'down'")),
+    Column("reason", Text),  # set: why its supervisor has given it up
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint("state IN ('up', 'draining', 'down')", name="workers_state_check"),
+)
+
 batches = Table(
     "batches",
     metadata,

@@ -30,7 +30,7 @@ from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-START_AGAIN = 75  # exit status, EX_TEMPFAIL
+START_AGAIN = 75  # exit status: EX_TEMPFAIL
 SAME_SIGNAL = 0.5  # seconds in which signals count as one: a service manager tells all, and the supervisor tells us
 LAST_SECONDS = 5.0  # after the drain, until the process ends whatever still hangs
 
@@ -127,6 +127,7 @@ def _connect_signals(worker: Worker, drain: float) -> None:
             asked = time.monotonic()
             # Celery waits for running tasks without a limit, so the limit is ours.
             threading.Thread(target=worker.runner.stop, args=(drain,), name="drain", daemon=True).start()
+            threading.Thread(target=worker.keeper.drain, name="lease", daemon=True).start()
             limit(drain)
         elif time.monotonic() - asked > SAME_SIGNAL:
             threading.Thread(target=worker.runner.hurry, name="hurry", daemon=True).start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 
 from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import LeaseLost, ServerUnavailable
@@ -49,6 +51,12 @@ class LeaseKeeper:
                 log.warning("%s", fault)
                 self._stop.wait(RETRY)
         self._thread.start()
+
+    def drain(self) -> None:
+        """Say that this worker takes no new batch. If PostgreSQL is away nothing is lost: what comes is left."""
+        self._info = replace(self._info, queues=[])  # for a lease that must be taken anew meanwhile
+        with suppress(ServerUnavailable):
+            leases.drain(self._database, self.id)
 
     def stop(self) -> None:
         """Stop renewing and give the lease back; what is still held returns to pending without blame."""

@@ -1,13 +1,16 @@
 """One worker process on one device: `python -m workers.process`, started by the supervisor, which has pinned it.
 
-Nothing here imports torch: that happens with the first model, so a process that starts again is at work soon.
+On a CPU nothing here imports torch: that happens with the first model, so a process that starts again is at work soon.
+A GPU is tried first, as the batches in hand are blamed for what happens to it later.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.endpoints import find_servers
@@ -18,6 +21,9 @@ from schemas.logs import set_up
 from schemas.settings import load_settings
 from workers.app import make_worker, serve
 from workers.metrics import WorkerCollector
+from workers.probe import UNUSABLE, probe
+
+log = logging.getLogger(__name__)
 
 _RECORDED = ("sciqueue", "torch", "transformers", "chemprop", "rdkit", "celery", "numpy")
 
@@ -38,12 +44,22 @@ def main() -> None:
         os.sched_setaffinity(0, near)
     settings = load_settings()
     set_up(options.name, settings.log_format)
+    if options.device != "cpu":
+        _try_device(options.device)
     servers = find_servers(settings)
     queues = options.queues.split(",")
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions())
     worker = make_worker(info, servers.database_url, servers.broker_url, settings)
     serve_metrics(WorkerCollector(worker.shelf.counts), settings.metrics_address, options.metrics_port)
     serve(worker, info)
+
+
+def _try_device(device: str) -> None:
+    try:
+        probe(device)
+    except Exception as fault:
+        log.error("this device cannot be used: %s: %s", type(fault).__name__, str(fault).strip().partition("\n")[0])
+        sys.exit(UNUSABLE)
 
 
 def _cpus(text: str) -> set[int]:

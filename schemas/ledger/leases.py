@@ -69,14 +69,26 @@ def close(database: Database, lease: int) -> None:
         )
 
 
-def report_death(database: Database, worker: str, pid: int) -> None:
-    """Close the lease of a process that its supervisor saw die, without waiting for it to lapse."""
+def drain(database: Database, lease: int) -> None:
+    """Serve no queue any more: a worker that stops has no slot for new batches, and keeps those that it holds."""
     with database.transaction() as connection:
-        connection.execute(
-            "UPDATE leases SET closed_at = clock_timestamp(), closed_for = 'lapsed' "
-            "WHERE worker = %s AND pid = %s AND closed_at IS NULL",
+        connection.execute("UPDATE leases SET queues = '{}' WHERE id = %s AND closed_at IS NULL", (lease,))
+
+
+def report_death(database: Database, worker: str, pid: int) -> int:
+    """Close the lease of a process that its supervisor saw die, without waiting for it to lapse.
+
+    Returns how many batches it held.
+    """
+    with database.transaction() as connection:
+        held = connection.execute(
+            "WITH closed AS (UPDATE leases SET closed_at = clock_timestamp(), closed_for = 'lapsed' "
+            "  WHERE worker = %s AND pid = %s AND closed_at IS NULL RETURNING id) "
+            "SELECT count(*) AS held FROM batches WHERE state = 'running' AND lease_id IN (SELECT id FROM closed)",
             (worker, pid),
-        )
+        ).fetchone()
+    assert held is not None  # noqa: S101 - an aggregate has one row
+    return int(held["held"])
 
 
 def close_lapsed(database: Database, seconds: float) -> list[str]:

@@ -44,7 +44,7 @@ MOST_FAILED_PROBES = 3
 
 
 @dataclass(slots=True)
-class Worker:
+class Supervised:
     """One device with its processes, under one name in the roster."""
 
     name: str
@@ -86,12 +86,12 @@ class Supervisor:
         self._at_once = threading.Event()
         self._asked = 0.0
         self._report_at = 0.0
-        self._workers: dict[str, Worker] = {}
-        kind = "" if self._queues else "train-"
-        names = [f"{kind}{device.name}" for device in devices]
+        self._workers: dict[str, Supervised] = {}
+        self._prefix = "" if self._queues else "train-"  # in the roster, beside another supervisor of the same GPUs
+        names = [f"{self._prefix}{device.name}" for device in devices]
         names = roster.enter(self._database, self._host, os.getpid(), devices[0].torch, names, psutil.pid_exists)
         for name, device in zip(names, devices, strict=True):
-            self._add(name, replace(device, name=name.removeprefix(kind)))
+            self._add(name, device)
         # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
         self._suspects = self._kept_alive("suspects", [SUSPECTS], 1, self._first_running) if self._queues else None
         self._suspects_on = next(iter(self._workers.values()))
@@ -117,11 +117,12 @@ class Supervisor:
             process.rest(self._settings.drain_seconds + GRACE)
         hurried = False
         while any(process.alive for process in self._processes()):
-            self._look()
-            if self._at_once.wait(POLL) and not hurried:
+            if self._at_once.is_set() and not hurried:
                 hurried = True
                 for process in self._processes():
                     process.terminate()
+            self._look()
+            time.sleep(POLL)
         self._look()
         try:
             roster.leave(self._database, self._host, os.getpid())
@@ -160,7 +161,7 @@ class Supervisor:
             if any(not worker.resting for worker in self._workers.values()):
                 self._suspects.go_on()  # on another device, once it has stopped on this one
 
-    def _set(self, worker: Worker, wanted: bool) -> None:
+    def _set(self, worker: Supervised, wanted: bool) -> None:
         if wanted and worker.resting:
             log.info("%s is wanted again", worker.name)
             worker.deaths, worker.reason = 0, None
@@ -170,7 +171,7 @@ class Supervisor:
             log.info("%s is wanted no longer: it drains", worker.name)
             self._rest(worker)
 
-    def _rest(self, worker: Worker) -> None:
+    def _rest(self, worker: Supervised) -> None:
         for process in worker.processes:
             process.rest(self._settings.drain_seconds + GRACE)
 
@@ -184,13 +185,13 @@ class Supervisor:
             self._at_once.set()
 
     def _add(self, name: str, device: Device) -> None:
-        worker = self._workers[name] = Worker(name, device)
+        worker = self._workers[name] = Supervised(name, replace(device, name=name.removeprefix(self._prefix)))
         if self._queues:
             worker.processes.append(self._kept_alive("", self._queues, self._settings.slots, lambda: worker))
         if Task.TRAIN in self._tasks:  # one run at a time on each device
             worker.processes.append(self._kept_alive("train", [Task.TRAIN.queue], 1, lambda: worker))
 
-    def _kept_alive(self, kind: str, queues: Sequence[str], slots: int, of: Callable[[], Worker]) -> KeptAlive:
+    def _kept_alive(self, kind: str, queues: Sequence[str], slots: int, of: Callable[[], Supervised]) -> KeptAlive:
         """A process of the worker that `of` gives at each of its starts."""
         port = next(self._ports) if self._settings.metrics_port else 0
         worker = of()
@@ -205,7 +206,7 @@ class Supervisor:
 
         return KeptAlive(kind if kind == "suspects" else _name(kind, worker), start, on_death)
 
-    def _first_running(self) -> Worker:
+    def _first_running(self) -> Supervised:
         running = (worker for worker in self._workers.values() if not worker.resting)
         self._suspects_on = next(running, next(iter(self._workers.values())))
         return self._suspects_on
@@ -229,7 +230,7 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is ours to pass on, once
         )
 
-    def _on_death(self, worker: Worker, name: str, death: Death) -> None:
+    def _on_death(self, worker: Supervised, name: str, death: Death) -> None:
         """Have the batches of a process return, and give its device up if they cannot be blamed again and again."""
         try:
             held = leases.report_death(self._database, name, death.pid)
@@ -240,7 +241,7 @@ class Supervisor:
         if worker.deaths >= (MOST_FAILED_PROBES if death.status == UNUSABLE else MOST_DEATHS):
             self._give_up(worker, f"ended {worker.deaths} times in a row without a batch, lastly by {death.how}")
 
-    def _give_up(self, worker: Worker, reason: str) -> None:
+    def _give_up(self, worker: Supervised, reason: str) -> None:
         log.error("%s is given up: it %s; once mended, 'sciqueue scale' starts it again", worker.name, reason)
         worker.reason = reason
         self._rest(worker)
@@ -251,6 +252,6 @@ class Supervisor:
             log.warning("%s stays in the roster: PostgreSQL is away", worker.name)
 
 
-def _name(kind: str, worker: Worker) -> str:
+def _name(kind: str, worker: Supervised) -> str:
     """What Celery, the ledger and Flower call a process of a worker."""
     return f"{kind}-{worker.device.name}" if kind else worker.device.name

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos gpu image bench bench-load bench-fairness bench-memory scaling clean
+.PHONY: demo up down test test-all check format chaos fleet gpu image bench bench-load bench-fairness bench-memory scaling clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -44,6 +44,9 @@ format: $(VENV)/.installed
 
 chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count the rows; INSTANTS=5 for a short one
 	$(BIN)/python -m tests.acceptance.chaos --instants $(or $(INSTANTS),30)
+
+fleet: $(VENV)/.installed    ## kill, add, drain and crash workers during 200,000 rows, and count them; PLOT=file.svg to draw it
+	$(BIN)/python -m tests.acceptance.fleet $(if $(PLOT),--plot $(PLOT))
 
 gpu: $(VENV)/.installed    ## pinning, equal values, a full GPU, rates: on a machine with a GPU (make TORCH=torch)
 	$(BIN)/python -m tests.acceptance.gpu

@@ -14,13 +14,14 @@ import statistics
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from schemas.errors import ServerUnavailable
-from schemas.ledger import progress
 from tests.acceptance.lab import Lab, lab, until
 
 ROWS = 20_000
@@ -52,7 +53,11 @@ def kill_postgres(site: Lab) -> None:
 
 def pause_worker(site: Lab) -> None:
     """A worker that hangs beyond its lease and then goes on as if nothing had happened."""
-    worker = random.choice(_alive(site.workers))
+    hang(site, random.choice(_alive(site.workers)))
+
+
+def hang(site: Lab, worker: psutil.Process) -> None:
+    """Stop a process for longer than its lease, then let it go on."""
     worker.send_signal(signal.SIGSTOP)
     time.sleep(site.settings.lease_seconds + 2.0)
     worker.send_signal(signal.SIGCONT)
@@ -68,29 +73,38 @@ VICTIMS: dict[str, Callable[[Lab], None]] = {
 
 
 @dataclass
-class Verdict:
-    """What one victim's run showed."""
+class Count:
+    """How the outcomes of jobs compare with their input."""
 
-    victim: str
-    instants: int = 0
-    jobs: int = 0
     rows: int = 0
     missing: int = 0
     doubled: int = 0
     wrong: int = 0
     failed: int = 0
-    recoveries: list[float] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         return not (self.missing or self.doubled or self.wrong or self.failed)
 
     def __str__(self) -> str:
+        return f"{self.missing} missing, {self.doubled} doubled, {self.wrong} wrong, {self.failed} failed"
+
+
+@dataclass
+class Verdict:
+    """What one victim's run showed."""
+
+    victim: str
+    instants: int = 0
+    jobs: int = 0
+    count: Count = field(default_factory=Count)
+    recoveries: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
         median, worst = statistics.median(self.recoveries), max(self.recoveries)
         return (
-            f"{self.victim:14} {self.instants:3} instants, {self.jobs} jobs of {ROWS:,} rows: {self.missing} missing, "
-            f"{self.doubled} doubled, {self.wrong} wrong, {self.failed} failed; work went on after "
-            f"{median:.1f} s (median), {worst:.1f} s (worst)   {'ok' if self.ok else 'SHORT'}"
+            f"{self.victim:14} {self.instants:3} instants, {self.jobs} jobs of {ROWS:,} rows: {self.count}; work went "
+            f"on after {median:.1f} s (median), {worst:.1f} s (worst)   {'ok' if self.count.ok else 'SHORT'}"
         )
 
 
@@ -101,29 +115,29 @@ def run(victim: str, instants: int, seed: int, rows: int = ROWS) -> Verdict:
     with lab(device="cpu,cpu", slots="4") as site:
         source = site.home / "molecules.smi"
         smiles = write_molecules(source, rows, chance)
-        job = _submit(site, source)
+        job = submit(site, source)
         verdict.jobs = 1
-        until(lambda: _done(site, job) > 0, 60.0)
+        until(lambda: site.progress(job).done, 60.0)
         while verdict.instants < instants:
             time.sleep(chance.uniform(0.0, LONGEST_PAUSE))
-            if _ended(site, job):  # this one lived too short a life for all instants
-                _count(site, job, smiles, verdict)
-                job = _submit(site, source)
+            if site.progress(job).ended:  # this one lived too short a life for all instants
+                count(site, job, smiles, verdict.count)
+                job = submit(site, source)
                 verdict.jobs += 1
-                until(lambda job=job: _done(site, job) > 0, 60.0)
+                until(lambda job=job: site.progress(job).done, 60.0)
             before = _now(site)
             VICTIMS[victim](site)
             verdict.instants += 1
             verdict.recoveries.append(until(lambda at=before, job=job: _went_on(site, job, at), 120.0))
             print(f"{victim}: {verdict.instants} of {instants}", end="\r", file=sys.stderr, flush=True)
         site.wait(job, 1200.0)
-        _count(site, job, smiles, verdict)
+        count(site, job, smiles, verdict.count)
     return verdict
 
 
-def write_molecules(path: Path, rows: int, chance: random.Random) -> list[str]:
+def write_molecules(path: Path, rows: int, chance: random.Random, *, lengths: tuple[int, int] = (5, 60)) -> list[str]:
     """A file of different made-up chains, as the fake engine needs no chemistry."""
-    smiles = ["".join(chance.choices("CNOS", k=chance.randint(5, 60))) for _ in range(rows)]
+    smiles = ["".join(chance.choices("CNOS", k=chance.randint(*lengths))) for _ in range(rows)]
     path.write_text("".join(f"{one} m{row}\n" for row, one in enumerate(smiles)))
     return smiles
 
@@ -133,10 +147,11 @@ def checksum(smiles: str) -> float:
     return (zlib.crc32(smiles.encode()) >> 8) / 2**24
 
 
-def _submit(site: Lab, source: Path) -> int:
+def submit(site: Lab, source: Path, *, batch_rows: int = BATCH_ROWS, ns_per_token: float = NS_PER_TOKEN) -> int:
+    """Begin a new job over these molecules, and return its id."""
     site.command(
-        *("submit", str(source), "--task", "predict", "--model", MODEL, "--batch-rows", str(BATCH_ROWS)),
-        *("--param", f"ns_per_token={NS_PER_TOKEN}", "--again"),
+        *("submit", str(source), "--task", "predict", "--model", MODEL, "--batch-rows", str(batch_rows)),
+        *("--param", f"ns_per_token={ns_per_token}", "--again"),
     )
     return int(site.query("SELECT max(id) AS id FROM sciqueue.jobs")[0]["id"])
 
@@ -158,38 +173,26 @@ def _went_on(site: Lab, job: int, since: float) -> float | None:
             "WHERE job_id = %s AND state = 'done' AND started_at > to_timestamp(%s)",
             *(since, job, since),
         )[0]
-        if row["seconds"] is None and _ended(site, job):
+        if row["seconds"] is None and site.progress(job).ended:
             return _now(site) - since
     except ServerUnavailable:
         return None
     return row["seconds"]
 
 
-def _done(site: Lab, job: int) -> int:
-    with site.database() as database:
-        return progress.of_job(database, job).done
-
-
-def _ended(site: Lab, job: int) -> bool:
-    with site.database() as database:
-        return progress.of_job(database, job).ended
-
-
-def _count(site: Lab, job: int, smiles: list[str], verdict: Verdict) -> None:
+def count(site: Lab, job: int, smiles: Sequence[str], counted: Count) -> None:
     """Compare the table with the input, row by row, and the tallies with the table."""
     rows = site.query(
         'SELECT row, "values"[1]::float8 AS value, error_code FROM sciqueue.predictions WHERE job_id = %s ORDER BY row',
         job,
     )
     seen = [row["row"] for row in rows]
-    verdict.rows += len(smiles)
-    verdict.missing += len(set(range(len(smiles))) - set(seen))
-    verdict.doubled += len(seen) - len(set(seen))
-    verdict.failed += sum(row["error_code"] is not None for row in rows)
-    verdict.wrong += sum(row["value"] != checksum(smiles[row["row"]]) for row in rows if row["error_code"] is None)
-    with site.database() as database:
-        standing = progress.of_job(database, job)
-    verdict.wrong += abs(standing.done - len(seen))
+    counted.rows += len(smiles)
+    counted.missing += len(set(range(len(smiles))) - set(seen))
+    counted.doubled += len(seen) - len(set(seen))
+    counted.failed += sum(row["error_code"] is not None for row in rows)
+    counted.wrong += sum(row["value"] != checksum(smiles[row["row"]]) for row in rows if row["error_code"] is None)
+    counted.wrong += abs(site.progress(job).done - len(seen))
 
 
 def main() -> None:
@@ -203,7 +206,7 @@ def main() -> None:
     for victim in options.victim or VICTIMS:
         verdicts.append(run(victim, options.instants, options.seed))
         print(verdicts[-1], flush=True)
-    sys.exit(0 if all(verdict.ok for verdict in verdicts) else 1)
+    sys.exit(0 if all(verdict.count.ok for verdict in verdicts) else 1)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,16 @@ class Lab:
     def workers(self) -> list[psutil.Process]:
         return self.processes("workers.process")
 
+    def supervisor(self) -> psutil.Process:
+        """The stack's own, of all workers that it started."""
+        (found,) = [one for one in self.processes("schemas.command worker") if one.ppid() == self.stack().pid]
+        return found
+
+    def progress(self, job: int) -> JobProgress:
+        """How a job stands."""
+        with self.database() as database:
+            return progress.of_job(database, job)
+
     def wait(self, job: int, seconds: float, poll: float = 0.05) -> JobProgress:
         """Wait until a job has ended."""
         with self.database() as database:

@@ -108,7 +108,7 @@ def test_a_second_signal_ends_a_drain_at_once_and_blames_nobody() -> None:
     with lab(drain_seconds="200") as site:
         job = _slow_job(site, batch_rows=200, ns_per_token=1_000_000)
         until(lambda: site.query("SELECT 1 FROM sciqueue.batches WHERE state = 'running'"), 30.0)
-        (supervisor,) = [one for one in site.processes("schemas.command worker") if one.ppid() == site.stack().pid]
+        supervisor = site.supervisor()
         workers = site.workers()
         supervisor.terminate()
         time.sleep(2.0)

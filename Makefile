@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos fleet gpu image bench bench-load bench-fairness bench-memory scaling clean
+.PHONY: demo up down test test-all check format chaos fleet gpu image pictures bench bench-flower bench-load bench-fairness bench-memory scaling clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -54,6 +54,9 @@ gpu: $(VENV)/.installed    ## pinning, equal values, a full GPU, rates: on a mac
 image: $(VENV)/.installed    ## build docker/Dockerfile with buildah, and run a job through containers of it
 	$(BIN)/python -m tests.acceptance.image
 
+pictures: $(VENV)/.installed    ## Flower and the metrics pages in Chromium while jobs run, and docker/pictures of them
+	$(BIN)/python -m tests.acceptance.pictures
+
 bench: $(VENV)/.rivals    ## the table of ratios, ours beside other ways; ROW=name for one row, PLOT=file.svg to draw it
 	$(BIN)/python -m tests.benchmarks $(if $(ROW),--row $(ROW)) $(if $(PLOT),--plot $(PLOT))
 
@@ -69,6 +72,9 @@ bench-load: $(VENV)/.installed    ## a million rows: rate and memory
 
 bench-fairness: $(VENV)/.installed    ## a small job beside a large one
 	$(BIN)/python -m tests.benchmarks.fairness
+
+bench-flower: $(VENV)/.installed    ## Flower's memory and answers while a million tasks pass; TASKS=100000 for a short run
+	$(BIN)/python -m tests.benchmarks.flower --tasks $(or $(TASKS),1000000)
 
 scaling: $(VENV)/.installed    ## rows per second over 1 to 16 workers with simulated devices; PLOT=file.svg to draw it
 	$(BIN)/python -m tests.benchmarks.scaling $(if $(PLOT),--plot $(PLOT))

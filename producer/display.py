@@ -24,6 +24,7 @@ _COLOURS = {
     JobState.DONE: "green",
     JobState.CANCELLED: "dim",
 }
+_BAR = 60  # columns at most, also where there is no edge
 _UNBOUND = 10_000  # columns: a pipe or a file has no edge at which a table must be cut
 
 
@@ -133,10 +134,10 @@ class Standing:
 
 def bars(standings: Sequence[Standing], notice: str | None) -> RenderableType:
     """A bar a job, with what each waits for below them; `notice` is about all of them."""
-    table = Table.grid(padding=(0, 1), expand=True)
+    table = Table.grid(padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=28)
-    table.add_column(ratio=1, min_width=8)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=22)
+    table.add_column(min_width=8, max_width=_BAR)
     for _ in range(4):
         table.add_column(justify="right", no_wrap=True)
     for one in standings:

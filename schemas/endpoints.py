@@ -31,7 +31,7 @@ def find_servers(settings: Settings) -> ServerUrls:
     Raises:
         ServerUnavailable: a URL is not set and the embedded servers were never started.
     """
-    return ServerUrls(database_url=find_database(settings), broker_url=_find_broker(settings))
+    return ServerUrls(database_url=find_database(settings), broker_url=find_broker(settings))
 
 
 def find_database(settings: Settings) -> str:
@@ -44,6 +44,18 @@ def find_database(settings: Settings) -> str:
         return settings.database_url.get_secret_value()
     known = _embedded(settings, "postgres")
     return f"postgresql://sciqueue:{known['password']}@127.0.0.1:{known['port']}/sciqueue"
+
+
+def find_broker(settings: Settings) -> str:
+    """The broker's URL alone, for who asks the ledger nothing.
+
+    Raises:
+        ServerUnavailable: it is not set and the embedded servers were never started.
+    """
+    if settings.broker_url is not None:
+        return settings.broker_url.get_secret_value()
+    known = _embedded(settings, "broker")
+    return f"redis://:{known['password']}@127.0.0.1:{known['port']}/0"
 
 
 def open_database(settings: Settings, *, timeout: float = 10.0) -> Database:
@@ -96,13 +108,6 @@ def _known_revisions() -> list[str]:
     `schemas.migrate.newest_revision` says the same, but importing Alembic would double a short command's time.
     """
     return sorted(file.name.partition("_")[0] for file in _MIGRATIONS.glob("[0-9]*.py"))
-
-
-def _find_broker(settings: Settings) -> str:
-    if settings.broker_url is not None:
-        return settings.broker_url.get_secret_value()
-    known = _embedded(settings, "broker")
-    return f"redis://:{known['password']}@127.0.0.1:{known['port']}/0"
 
 
 def _embedded(settings: Settings, server: str) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def top(
     """Show devices, queues and jobs, live, until Ctrl-C."""
     console = display.console()
     with opened(timeout=_PATIENCE) as database:
-        shown = _Shown(database)
+        shown = Shown(database)
         if once or not console.is_terminal:
             console.print(shown.now())
             return
@@ -52,8 +52,8 @@ def top(
             return
 
 
-class _Shown:
-    """Keeps each job's pace between two looks."""
+class Shown:
+    """What the command shows, look by look; keeps each job's pace between two of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -78,7 +78,7 @@ class _Shown:
         standings = [standing(job, self._paces[job.id], served) for job in jobs]
         parts = (
             _devices(devices),
-            _queues(look(self._database, ahead=1), jobs),
+            *_queues(look(self._database, ahead=1), jobs),
             display.bars(standings, None) if jobs else Text("no job is running or paused", style="dim"),
         )
         return Group(*(piece for part in parts for piece in (part, "")))
@@ -92,7 +92,7 @@ def _devices(devices: Sequence[fleet.DeviceAtWork]) -> RenderableType:
             one.worker,
             f"{one.running}/{one.slots}",
             display.rate(one.rate),
-            ", ".join(queue.removeprefix("sciqueue.") for queue in one.queues),
+            ", ".join(map(_short, one.queues)) or "nothing more: it drains",
             display.age(one.since),
         )
         for one in devices
@@ -100,18 +100,23 @@ def _devices(devices: Sequence[fleet.DeviceAtWork]) -> RenderableType:
     return display.records(["worker", "batches", "rows", "serves", "up"], rows, right=["batches", "rows", "up"])
 
 
-def _queues(seen: Outlook, jobs: Sequence[JobProgress]) -> RenderableType:
+def _queues(seen: Outlook, jobs: Sequence[JobProgress]) -> list[RenderableType]:
+    """A table of the queues that hold work or that somebody waits at; none where that is no queue."""
     rows = []
-    for queue in (*(task.queue for task in Task), SUSPECTS):
-        slots = seen.slots.get(queue)
-        rows.append(
-            (
-                queue.removeprefix("sciqueue."),
-                f"{sum(job.outstanding for job in jobs if job.task.queue == queue):,}" if queue != SUSPECTS else "",
-                len(seen.waiting[queue] | seen.holding[queue]),
-                seen.messages[queue],
-                f"{slots.total - slots.free}/{slots.total}" if slots else "none live",
-            )
-        )
-    columns = ["queue", "outcomes to come", "jobs", "messages", "slots busy"]
-    return display.records(columns, rows, right=columns[1:])
+    for queue in (task.queue for task in Task):
+        its = [job for job in jobs if job.task.queue == queue]
+        if its or queue in seen.slots:
+            to_come = f"{sum(job.outstanding for job in its):,}"
+            rows.append((queue, to_come, len(its), seen.messages[queue], _slots(seen, queue)))
+    if suspected := seen.waiting[SUSPECTS] | seen.holding[SUSPECTS]:  # its rows are counted with those of their task
+        rows.append((SUSPECTS, "", len(suspected), seen.messages[SUSPECTS], _slots(seen, SUSPECTS)))
+    columns = ["queue", "outcomes to come", "jobs", "messages", "slots"]
+    return [display.records(columns, [(_short(row[0]), *row[1:]) for row in rows], right=columns[1:])] if rows else []
+
+
+def _slots(seen: Outlook, queue: str) -> int | str:
+    return seen.slots[queue].total if queue in seen.slots else "none live"
+
+
+def _short(queue: str) -> str:
+    return queue.removeprefix("sciqueue.")

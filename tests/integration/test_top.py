@@ -33,9 +33,20 @@ def test_top_shows_devices_queues_and_jobs(library: Path, database: Database) ->
         connection.execute("UPDATE batches SET state = 'running', lease_id = %s", (lease,))
     lines = [line.split() for line in sciqueue("top", "--once").out.splitlines()]
     assert ["gpu0@lab", "1/8", "0/s", "predict"] in [line[:4] for line in lines]
-    assert ["predict", "4", "1", "0", "1/8"] in lines
-    assert ["summarize", "0", "0", "0", "none", "live"] in lines
+    assert ["predict", "4", "1", "0", "8"] in lines
+    assert not any(line[:1] in (["summarize"], ["suspects"]) for line in lines)  # nobody is there, nothing to do
     assert any(line[:1] == [f"#{job}"] for line in lines)
+
+
+def test_top_shows_work_that_no_worker_is_there_for(library: Path) -> None:
+    submitted(library, "--model", "fake-predict")
+    lines = [line.split() for line in sciqueue("top", "--once").out.splitlines()]
+    assert ["predict", "4", "1", "0", "none", "live"] in lines
+
+
+def test_a_line_of_top_has_a_width_to_read_even_in_a_pipe(library: Path) -> None:
+    submitted(library, "--model", "fake-predict")
+    assert max(map(len, sciqueue("top").out.splitlines())) < 150
 
 
 def test_a_workers_rate_is_that_of_its_last_seconds(library: Path, database: Database) -> None:

@@ -8,14 +8,16 @@ from importlib.metadata import version
 
 import redis
 
+from producer.serving import lack
 from producer.stack import StackFile
 from schemas.database import Database, connect
 from schemas.doctor import Check
 from schemas.endpoints import find_servers
 from schemas.errors import SciqueueError
-from schemas.ledger import leases, roster
+from schemas.ledger import leases, progress, roster
 from schemas.migrate import newest_revision
 from schemas.settings import Settings
+from schemas.states import JobState
 
 _OLDEST_POSTGRES = 140000  # server_version_num
 _START = "'sciqueue up' starts it"
@@ -56,6 +58,8 @@ def _postgres(url: str) -> Iterator[Check]:
                 slots = leases.slots_by_queue(connection)
                 found = ", ".join(f"{queue}: {count} slots" for queue, count in sorted(slots.items())) or "none live"
                 yield Check("workers", bool(slots), found, "'sciqueue up' or 'sciqueue worker' starts one")
+                if slots:
+                    yield from _unserved(url)
     except SciqueueError as fault:
         yield Check("PostgreSQL", False, str(fault), _START)
 
@@ -68,6 +72,16 @@ def _given_up(url: str) -> Iterator[Check]:
                 yield Check(
                     one.name, False, f"given up: it {one.reason}", "mend it, then 'sciqueue scale' starts it again"
                 )
+
+
+def _unserved(url: str) -> Iterator[Check]:
+    """The jobs that none of the live workers can serve."""
+    with Database(url, size=1) as database:
+        offers = [(lease["queues"], lease["memory"]) for lease in leases.live(database)]
+        running = [job for job in progress.of_jobs(database, live_only=True) if job.state is JobState.RUNNING]
+    for job in running:
+        if job.outstanding and (missing := lack(job, offers)):
+            yield Check(f"job {job.id}", False, missing, "it goes on by itself once there is one")
 
 
 def _broker(url: str) -> Check:

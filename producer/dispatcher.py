@@ -10,14 +10,15 @@ import os
 import socket
 import threading
 import time
+from collections import defaultdict
 
 from producer.broker import Broker
-from producer.fair import choose
+from producer.fair import Times, choose
 from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import RowError, ServerUnavailable
 from schemas.ledger import cuts, dispatches, jobs, leases
-from schemas.ledger.dispatches import LANES, Lane
-from schemas.ledger.outlook import Outlook, look
+from schemas.ledger.dispatches import Lane
+from schemas.ledger.outlook import Outlook, look, workers
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Dispatcher:
         self._broker = broker
         self._lease_seconds = lease_seconds
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
-        self._present = dict.fromkeys(LANES, 0.0)  # virtual time of each queue's fair share
+        self._times: defaultdict[str, Times] = defaultdict(Times)  # of each queue's fair share
         self._cared_at = 0.0
         self._led_until = 0.0
         self._seen_at = 0.0
@@ -76,7 +77,9 @@ class Dispatcher:
         seen = look(self._database, CUT_AHEAD)
         if made := cuts.cut(self._database, CUT_AHEAD) if seen.uncut else 0:
             seen = look(self._database, CUT_AHEAD)
-        sent = sum(self._fill(lane, seen) for lane in LANES)
+        # Where slots are free first: a batch that several queues may take is then begun at once.
+        lanes = sorted(seen.lanes.values(), key=lambda lane: seen.messages[lane.queue] - seen.slots[lane.queue].free)
+        sent = sum(self._fill(lane, seen) for lane in lanes)
         for job in jobs.finish(self._database) if seen.complete else ():
             log.info("job %d is done", job)
         return BUSY_TICK if made or sent else STEADY_TICK if seen.live else IDLE_TICK
@@ -106,12 +109,18 @@ class Dispatcher:
             recalled = dispatches.recall(self._database)
             self._broker.mark()
             log.info("the broker is empty: %d batches will be sent again", recalled)
-        for lane in LANES:
-            empty = self._broker.depth(lane.queue) == 0
-            if empty and (lost := dispatches.recall(self._database, lane, LOST_AFTER)):
-                log.warning("%d messages of %s were lost and will be sent again", lost, lane.queue)
-            if overtaken := dispatches.recall_overtaken(self._database, lane, OVERTAKEN_AFTER):
-                log.warning("%d messages of %s were overtaken and will be sent again", overtaken, lane.queue)
+        with self._database.transaction() as connection:
+            queues, (served, _) = dispatches.queues(connection), workers(connection)
+        for queue in queues:
+            if queue not in served:
+                if stranded := dispatches.recall(self._database, queue):
+                    log.warning("%d messages of %s return: none of its workers is live", stranded, queue)
+                continue
+            empty = self._broker.depth(queue) == 0
+            if empty and (lost := dispatches.recall(self._database, queue, LOST_AFTER)):
+                log.warning("%d messages of %s were lost and will be sent again", lost, queue)
+            if overtaken := dispatches.recall_overtaken(self._database, queue, OVERTAKEN_AFTER):
+                log.warning("%d messages of %s were overtaken and will be sent again", overtaken, queue)
 
     def _was_here(self) -> bool:
         """Whether this process has looked on without a gap for the length of a lease.
@@ -141,8 +150,7 @@ class Dispatcher:
         A job that holds a place leaves the window's last one, and a slot of each worker that has several, to others:
         a small job that comes beside a large one is then computed at once.
         """
-        if (slots := seen.slots.get(lane.queue)) is None:
-            return 0
+        slots = seen.slots[lane.queue]
         messages, holding = seen.messages[lane.queue], seen.holding[lane.queue]
         room = max(LEAST_WINDOW, slots.total // 4) - messages
         for_holders = min(room - 1, slots.free - messages - slots.spare) if slots.spare else room - 1
@@ -150,11 +158,11 @@ class Dispatcher:
             return 0
         with self._database.transaction() as connection:
             waiting = dispatches.waiting(connection, lane, room)
-        choice = choose(waiting, room, self._present[lane], holding, kept=room - max(0, for_holders))
+        choice = choose(waiting, room, self._times[lane.queue], holding, kept=room - max(0, for_holders))
         if not choice.batches:
             return 0
-        self._present[lane] = choice.present
-        handed = dispatches.dispatch(self._database, choice.batches, choice.served)
+        self._times[lane.queue] = choice.times
+        handed = dispatches.dispatch(self._database, choice.batches, lane.queue)
         self._broker.publish(lane.queue, handed)
         return len(handed)
 

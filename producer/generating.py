@@ -194,7 +194,7 @@ class _Stream:
         decides = json.dumps([entry.name, pinned.revision, merged, given], sort_keys=True)
         digits = sha256(decides.encode()).hexdigest()[:8]
         corpus = corpora.ensure(database, f"target-{entry.name}-{digits}", ContentKind.PROMPT, "generation to a target")
-        pinned_model = jobs.pin_model(database, pinned.entry, pinned.revision)
+        pinned_model = jobs.pin_model(database, pinned.entry, pinned.revision, pinned.need)
         job, _ = jobs.open_job(database, corpus.id, pinned_model, pinned.entry, merged, priority=priority)
         return _Stream(database, job, corpus.name, prompts)
 

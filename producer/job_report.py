@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from producer.serving import lack, serves
 from schemas.database import Connection, Database
 from schemas.ledger import leases, progress
 from schemas.ledger.progress import JobProgress
@@ -25,13 +26,17 @@ class FailedRow:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """A job's state. `failures` counts by code, `batches` by state; `workers` are the live ones that serve its task."""
+    """A job's state. `failures` counts by code, `batches` by state; `workers` are the live ones that can serve it.
+
+    `missing` says why there are none, if so.
+    """
 
     progress: JobProgress
     failures: dict[str, int]
     first_failures: list[FailedRow]
     batches: dict[str, int]
     workers: list[dict[str, Any]]
+    missing: str | None
 
     def to_json(self) -> dict[str, Any]:
         """One flat object, its keys those of `progress` and of this report."""
@@ -54,8 +59,10 @@ def read(database: Database, job: int) -> JobReport:
         batches = connection.execute(
             "SELECT state, count(*) AS n FROM batches WHERE job_id = %s GROUP BY state ORDER BY state", (job,)
         ).fetchall()
-    workers = [lease for lease in leases.live(database) if standing.task.queue in lease["queues"]]
-    return JobReport(standing, failures, first, {row["state"]: row["n"] for row in batches}, workers)
+    live = leases.live(database)
+    workers = [lease for lease in live if serves(standing, (lease["queues"], lease["memory"]))]
+    missing = lack(standing, [(lease["queues"], lease["memory"]) for lease in live])
+    return JobReport(standing, failures, first, {row["state"]: row["n"] for row in batches}, workers, missing)
 
 
 def _first_failures(connection: Connection, job: int) -> list[FailedRow]:

@@ -98,7 +98,7 @@ def submit(
     job, new_job = jobs.open_job(
         database,
         corpus.id,
-        jobs.pin_model(database, pinned.entry, pinned.revision),
+        jobs.pin_model(database, pinned.entry, pinned.revision, pinned.need),
         pinned.entry,
         merged,
         samples=samples,

@@ -11,6 +11,7 @@ from rich.live import Live
 
 from producer.display import Standing, bars, progress_line
 from producer.pace import Pace
+from producer.serving import Offer, lack
 from schemas.database import Database
 from schemas.errors import ServerUnavailable
 from schemas.ledger import leases, progress
@@ -51,7 +52,7 @@ def follow(
         now = time.monotonic()
         try:
             read = [progress.of_job(database, job) for job in jobs]
-            served = {queue for lease in leases.live(database) for queue in lease["queues"]}
+            offers = [(lease["queues"], lease["memory"]) for lease in leases.live(database)]
         except ServerUnavailable:
             away_since = away_since or now
             away = time.monotonic() - away_since
@@ -63,21 +64,21 @@ def follow(
         away_since = None
         for job in read:
             paces[job.id].observe(now, job.done)
-        standings = [standing(job, paces[job.id], served) for job in read]
+        standings = [standing(job, paces[job.id], offers) for job in read]
         view(standings, None)
         if all(until(job) for job in read):
             return read
         time.sleep(_POLL)
 
 
-def standing(job: JobProgress, pace: Pace, served: set[str]) -> Standing:
-    """A job as it is to be shown, where these queues have live workers."""
+def standing(job: JobProgress, pace: Pace, offers: Sequence[Offer]) -> Standing:
+    """A job as it is to be shown, where live workers offer this."""
     running = job.state is JobState.RUNNING
     note = None
     if job.state is JobState.PAUSED:
         note = f"paused: {job.reason}" if job.reason else f"paused; 'sciqueue resume {job.id}' lets it go on"
-    elif running and job.outstanding and job.task.queue not in served:
-        note = f"no worker for {job.task.value} is live: 'sciqueue worker' starts one"
+    elif running and job.outstanding:
+        note = lack(job, offers)
     left = pace.seconds_left(job.outstanding) if running and job.sealed and job.outstanding else None
     return Standing(job, pace.rate if running else None, left, note)
 

@@ -57,6 +57,15 @@ class ModelUnavailable(SciqueueError):
     exit_code = 8
 
 
+class ModelTooLarge(ModelUnavailable):
+    """A model does not fit into a worker's memory, whatever else that puts away. Its job is for larger workers."""
+
+    def __init__(self, message: str, need: int) -> None:
+        """`need`: bytes that the model needs at least."""
+        super().__init__(message)
+        self.need = need
+
+
 class LeaseLost(SciqueueError):
     """This worker's lease was closed by the dispatcher; its batches belong to others now. Take a new lease."""
 

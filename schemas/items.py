@@ -8,11 +8,21 @@ from typing import Any
 
 from schemas.errors import RowError
 
-SUSPECTS = "sciqueue.suspects"  # the queue of batches that were running when a process died; each is run alone
+SUSPECTS = "sciqueue.suspects"  # the queues of batches that were running when a process died; each is run alone
+
+
+def sized(queue: str, memory: int | None) -> str:
+    """The queue of those workers that have so many bytes for models, by whole GiB (MiB below one): `queue.79g`.
+
+    So no worker meets a message whose model it cannot hold. None is for work that needs no model: the plain queue.
+    """
+    if memory is None:
+        return queue
+    return f"{queue}.{memory >> 30}g" if memory >> 30 else f"{queue}.{memory >> 20}m"
 
 
 class Task(StrEnum):
-    """The kinds of work; each has its own queue and its own outcome table."""
+    """The kinds of work; each has its own queues and its own outcome table."""
 
     PREDICT = "predict"
     SUMMARIZE = "summarize"
@@ -26,7 +36,7 @@ class Task(StrEnum):
 
     @property
     def queue(self) -> str:
-        """The Celery queue that carries this task's batches."""
+        """The name of this task's Celery queues, but for the workers' size (`sized`)."""
         return f"sciqueue.{self.value}"
 
 

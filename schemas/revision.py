@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import ConfigurationError, ModelUnavailable
+from schemas.footprint import weights_bytes
 from schemas.registry import EngineKind, ModelEntry, Weights
 
 BUILT_IN = "builtin"
@@ -29,10 +30,12 @@ class Pinned:
     A folder's files have their sha256 in `entry`, a hub's branch has become a commit. `revision` reads
     `<weights>-<engine>-<precision>-<reading>`: the commit, or 16 digits of a hash over the pinned files; and last a
     hash over the endpoints and the length at which a row is cut or refused. A fake engine has no model: `builtin`.
+    `need` is the bytes of its weights in memory; None where they lie on the workers' machines alone.
     """
 
     entry: ModelEntry
     revision: str
+    need: int | None = None
 
 
 def pin(entry: ModelEntry) -> Pinned:
@@ -43,17 +46,15 @@ def pin(entry: ModelEntry) -> Pinned:
         ModelUnavailable: the folder is missing or holds no weights, or the hub cannot tell the commit.
     """
     if entry.engine is EngineKind.FAKE:
-        return Pinned(entry, BUILT_IN)
+        return Pinned(entry, BUILT_IN, _need(entry))
     weights = _pinned(entry)
     if weights.hub is not None:
         identity = str(weights.revision)
     else:
         identity = _short([weights.package, weights.version, sorted(weights.sha256.items())], 16)
     reading = _short([[endpoint.name for endpoint in entry.endpoints], entry.limits.max_tokens], 8)
-    return Pinned(
-        entry.model_copy(update={"weights": weights}),
-        f"{identity}-{entry.engine.value}-{entry.precision}-{reading}",
-    )
+    pinned = entry.model_copy(update={"weights": weights})
+    return Pinned(pinned, f"{identity}-{entry.engine.value}-{entry.precision}-{reading}", _need(pinned))
 
 
 def revision_of(entry: ModelEntry) -> str:
@@ -83,6 +84,13 @@ def _pinned(entry: ModelEntry) -> Weights:
     if weights.hub is not None:
         return weights.model_copy(update={"revision": _commit(weights.hub, weights.revision)})
     raise ConfigurationError(f"model '{entry.name}' has no weights; give it a path, a package or a hub repository")
+
+
+def _need(entry: ModelEntry) -> int | None:
+    try:
+        return weights_bytes(entry, fetch=False)
+    except (ModelUnavailable, OSError):  # who loads it will say so
+        return None
 
 
 def _short(parts: list[object], digits: int) -> str:

@@ -50,7 +50,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         description="Memory that the loaded models of one worker process may take together, such as 6GiB; unset: what "
-        "its device has. The least recently used one goes for another that does not fit.",
+        "its device has. The least recently used one goes for another that does not fit; a model that needs more than "
+        "all of it is left to larger workers.",
     )
     log_format: Format = Field(default="text", description="Log lines as 'text', or as 'json' for programs.")
     metrics_port: int = Field(

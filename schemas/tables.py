@@ -83,6 +83,7 @@ models = Table(
     Column("task", Text, nullable=False),
     Column("entry", JSONB, nullable=False),  # schemas.registry.ModelEntry, as it was when the job was submitted
     Column("endpoints", ARRAY(Text), nullable=False),
+    Column("need", BigInteger),  # bytes that a worker must have for it; null: not known yet
     _created(),
     UniqueConstraint("name", "revision"),
 )
@@ -107,7 +108,6 @@ jobs = Table(
     Column("samples", Integer, nullable=False, server_default=text("1")),  # outcomes a row
     Column("state", Text, nullable=False, server_default=text("'running'")),
     Column("weight", Double, nullable=False),  # share among jobs: low 1, normal 4, high 16
-    Column("served", Double, nullable=False, server_default=text("0")),  # cost dispatched / weight: virtual time
     Column("batch_rows", Integer, nullable=False),
     Column("batch_size", Integer, nullable=False),
     Column("cut_row", BigInteger, nullable=False, server_default=text("0")),  # rows below are in batches
@@ -152,7 +152,8 @@ leases = Table(
     Column("worker", Text, nullable=False),  # device@host, as Flower shows it
     Column("device", Text, nullable=False),
     Column("pid", Integer, nullable=False),  # with the worker's name: lets a supervisor report this one's death
-    Column("queues", ARRAY(Text), nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),  # what it takes, its size apart: schemas.items.sized
+    Column("memory", BigInteger),  # bytes that it has for models; null: it needs none
     Column("slots", Integer, nullable=False),
     Column("versions", JSONB, nullable=False),  # software, for provenance
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -195,6 +196,7 @@ batches = Table(
     Column("lease_id", BigInteger, ForeignKey(leases.c.id)),
     Column("parent_id", BigInteger),
     Column("retry", Boolean, nullable=False, server_default=text("false")),
+    Column("queue", Text),  # that its last message was sent to
     Column("dispatched_at", DateTime(timezone=True)),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),

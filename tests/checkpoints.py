@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+from schemas.items import Task
+from schemas.registry import ModelEntry, Weights, load_registry
 
 # Atoms of two letters and bracket atoms are one token, as in every sound SMILES tokenizer.
 SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|[BCNOPSFI]|[bcnops]|[-=#$:/\\.()]|%\d\d|\d"
@@ -66,3 +70,13 @@ def make_smiles_checkpoint(folder: Path, seed: int = 0, *, safe: bool = True) ->
         model.config.save_pretrained(folder)
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     return folder
+
+
+def sized_entry(folder: Path, name: str, size: int, task: Task = Task.PREDICT) -> ModelEntry:
+    """A fake model whose weights are said to take so many bytes of memory: only their head is written."""
+    folder = folder / name
+    folder.mkdir()
+    head = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    like = load_registry().get(f"fake-{task.value}")
+    return like.model_copy(update={"name": name, "weights": Weights(path=folder)})

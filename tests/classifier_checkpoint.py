@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from producer.demo_corpora import approved_drugs
+from schemas import ensemble
 from schemas.items import Molecule, Task
 from schemas.registry import Endpoint, EngineKind, Limits, ModelEntry, Weights
 from tests.checkpoints import SMILES_TOKENS, VOCABULARY
-from workers.engines import ensemble
 from workers.engines.nearest import ENDPOINT, Learnt
 
 LABELS = ("NR-AR", "NR-ER", "SR-p53")

@@ -17,6 +17,7 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from schemas.database import Database
+from schemas.items import sized
 from schemas.ledger.leases import WorkerInfo
 from schemas.message import TASK_NAME, BatchMessage
 from schemas.settings import Settings
@@ -93,10 +94,11 @@ def make_app(broker_url: str, run: Callable[[BatchMessage], str]) -> Celery:
 
 def serve(worker: Worker, info: WorkerInfo) -> None:
     """Consume messages until stopped by a signal."""
+    queues = ",".join(sized(queue, info.memory) for queue in info.queues)
     worker.app.worker_main(
         [
             *("worker", "--pool=threads", f"--concurrency={info.slots}", f"--hostname={info.worker}"),
-            *(f"--queues={','.join(info.queues)}", "--task-events", "--without-gossip", "--without-mingle"),
+            *(f"--queues={queues}", "--task-events", "--without-gossip", "--without-mingle"),
             "--loglevel=INFO",
         ]
     )

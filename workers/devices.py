@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from schemas.errors import UsageError
 from workers.gpus import Gpu, find, find_gpus, visible_gpus
+from workers.room import device_memory
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ class Device:
     name: str
     torch: str
     visible: str  # CUDA_VISIBLE_DEVICES of the process
+    memory: int | None  # bytes that it has for models; None: for work that needs no model
     cpus: frozenset[int] = frozenset()  # the processors that it keeps to; empty: any
 
     @property
@@ -63,13 +65,14 @@ def parse_devices(wanted: str, gpus: Sequence[Gpu]) -> list[Device]:
     if names == ["auto"]:
         names = [gpu.uuid for gpu in gpus] or ["cpu"]
     if names and set(names) == {"cpu"}:
-        return [Device(f"cpu{place}@{host}", "cpu", "") for place in range(len(names))]
+        memory = device_memory("cpu").total
+        return [Device(f"cpu{place}@{host}", "cpu", "", memory) for place in range(len(names))]
     if not names or any(not (name.isdigit() or name.startswith(("GPU-", "MIG-"))) for name in names):
         raise UsageError(f"--device '{wanted}': give 'auto', 'cpu', or different GPUs such as '0,1', by number or UUID")
     found = [_gpu(name, gpus) for name in names]
     if len(set(found)) != len(found):
         raise UsageError(f"--device '{wanted}': give different GPUs, such as '0,1'")
-    return [Device(f"{gpu.name}@{host}", "cuda", gpu.uuid, gpu.cpus) for gpu in found]
+    return [Device(f"{gpu.name}@{host}", "cuda", gpu.uuid, gpu.memory, gpu.cpus) for gpu in found]
 
 
 def _names(wanted: str) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from schemas.footprint import weights_bytes
 from schemas.registry import ModelEntry
-from workers.footprint import weights_bytes
 from workers.loading import LoadedModel
 from workers.residence import Resident
 from workers.tally import ModelCounts, Tally
@@ -17,7 +17,7 @@ class Place:
     def __init__(self, number: int, entry: ModelEntry) -> None:
         self.number = number
         self.entry = entry
-        self.weights = weights_bytes(entry)
+        self.least = weights_bytes(entry)  # bytes without which it cannot be loaded
         self.grown = 0  # bytes that this process grew by when it was last loaded
         self.short = 0  # more bytes than there were when it could not be loaded, until it was
         self.model: LoadedModel | None = None
@@ -30,7 +30,7 @@ class Place:
     @property
     def size(self) -> int:
         """The bytes that it takes when it is loaded."""
-        return max(self.weights, self.grown)
+        return max(self.least, self.grown)
 
     def resident(self) -> Resident | None:
         """How it stands on the shelf, if it does."""

@@ -10,7 +10,15 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 
 from schemas.database import Database
-from schemas.errors import Conflict, ModelUnavailable, NotFound, ServerUnavailable, StaleFence, UsageError
+from schemas.errors import (
+    Conflict,
+    ModelTooLarge,
+    ModelUnavailable,
+    NotFound,
+    ServerUnavailable,
+    StaleFence,
+    UsageError,
+)
 from schemas.items import Task
 from schemas.ledger import claims, jobs
 from schemas.ledger.claims import ClaimedBatch
@@ -95,6 +103,10 @@ class Runner:
             outcomes = self._compute(batch, spans)
             with spans.measure(Step.COMPLETE):
                 verdict = self._record(lambda: self._complete(batch, outcomes))
+        except ModelTooLarge as fault:
+            log.warning("batch %d is for a larger worker: %s", batch.id, fault)
+            need = fault.need
+            verdict = self._record(lambda: self._refuse(batch, need))
         except (ModelUnavailable, UsageError) as fault:  # would fail every row alike: mend it, then resume
             reason = str(fault)
             verdict = self._record(lambda: self._pause(batch, reason))
@@ -226,6 +238,10 @@ class Runner:
         with suppress(Conflict, NotFound):  # it has ended meanwhile
             jobs.pause(self._database, batch.job, reason)
         return "paused its job"
+
+    def _refuse(self, batch: ClaimedBatch, need: int) -> str:
+        claims.refuse(self._database, batch, need)
+        return "too large"
 
     def _release(self, batch: ClaimedBatch) -> str:
         claims.release(self._database, batch)

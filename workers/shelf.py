@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pydantic import ByteSize
 
 from schemas.database import Database
-from schemas.errors import ModelUnavailable
+from schemas.errors import ModelTooLarge, ModelUnavailable
 from schemas.registry import ModelEntry
 from workers.loading import LoadedModel, ModelLoader, RanOut
 from workers.place import Place
@@ -61,6 +61,7 @@ class Shelf:
         """The model with that id in the table of models, which stays loaded within the block; waits until it is.
 
         Raises:
+            ModelTooLarge: this device has too little memory for it.
             ModelUnavailable: it cannot be loaded here, whatever the cause.
             Stopped: the worker is stopping.
             ServerUnavailable: PostgreSQL is away.
@@ -171,15 +172,20 @@ class Shelf:
         residents = [found for other in self._places.values() if (found := other.resident())]
         memory = self._memory(reserve=bool(residents))
         # What was learnt by loading is no measure of what cannot be done: other models were at work meanwhile.
-        need = max(place.size, place.short) if residents else place.weights
+        need = max(place.size, place.short) if residents else place.least
+        if place.least > memory.total:
+            raise ModelTooLarge(
+                f"model '{place.entry.name}' needs {_told(place.least)}, and {self._device} has "
+                f"{_told(memory.total)} for models",
+                place.least,
+            )
         all_wait = len(self._queue) >= self._slots
         step = decide(need, memory.free, residents, time.monotonic(), all_wait=all_wait)
-        if isinstance(step, Refuse) or place.weights > memory.total:
-            most = memory.free if isinstance(step, Refuse) else memory.total
+        if isinstance(step, Refuse):
             raise ModelUnavailable(
-                f"model '{place.entry.name}' needs {_told(place.weights)} for its weights, and {self._device} has "
-                f"{_told(most)} for models: free memory there, raise SCIQUEUE_MODEL_MEMORY if it is set, or run this "
-                "model where there is more"
+                f"model '{place.entry.name}' needs {_told(place.least)} for its weights, and of its "
+                f"{_told(memory.total)} for models {self._device} has only {_told(memory.free)} free: something else "
+                "takes the rest"
             )
         return step
 
@@ -201,24 +207,28 @@ class Shelf:
                 self._changed.notify_all()
 
     def _load(self, place: Place) -> None:
-        """Load a model, or find out that it takes more memory than there is beside others."""
+        """Load a model, or find out that it takes more memory than there is, beside others or at all."""
         before = self._room.held()
         spans = Spans()
-        ran_out = False
+        ran_out = ""
         try:
             with spans.measure(Step.LOAD):
                 model = self._loader.load(place.number, place.entry)
         except RanOut as fault:
-            if not self.loaded():
-                raise
-            log.warning("%s; it is tried again beside fewer models", fault)
-            ran_out = True
+            log.warning("%s", fault)
+            ran_out = str(fault)
         finally:
             place.tally.add(spans)
         if ran_out:  # the exception is gone, and with it what it held
             give_back()
-            room = self._memory(reserve=True).free
-            place.short = room + max(room // SHORT_SHARE, SHORT_LEAST)
+            alone = not self.loaded()
+            memory = self._memory(reserve=not alone)
+            place.short = memory.free + max(memory.free // SHORT_SHARE, SHORT_LEAST)
+            if not alone:
+                return  # it is tried again beside fewer
+            if place.short <= memory.total:
+                raise RanOut(ran_out)  # as something else takes memory here
+            place.least = place.short
             return
         after = self._room.held()
         with self._changed:

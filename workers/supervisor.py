@@ -92,9 +92,9 @@ class Supervisor:
         names = roster.enter(self._database, self._host, os.getpid(), devices[0].torch, names, psutil.pid_exists)
         for name, device in zip(names, devices, strict=True):
             self._add(name, device)
+        self._suspects_on = self._largest()
         # What was running when a process died is run again alone, away from the innocent: see CONTRIBUTING.md.
-        self._suspects = self._kept_alive("suspects", [SUSPECTS], 1, self._first_running) if self._queues else None
-        self._suspects_on = next(iter(self._workers.values()))
+        self._suspects = self._kept_alive("suspects", [SUSPECTS], 1, self._place_suspects) if self._queues else None
 
     def run(self) -> None:
         """Supervise until a signal, then stop the processes within the drain's bound.
@@ -153,10 +153,10 @@ class Supervisor:
             return
         for name, one_is in wanted.items():
             if name not in self._workers:
-                self._add(name, Device(name, "cpu", ""))
+                self._add(name, replace(self._largest().device, name=name))  # of a CPU there may be any number
             self._set(self._workers[name], one_is)
         if self._suspects is not None:
-            if self._suspects_on.resting:
+            if self._suspects_on.resting or _memory(self._suspects_on) < _memory(self._largest()):
                 self._suspects.rest(self._settings.drain_seconds + GRACE)
             if any(not worker.resting for worker in self._workers.values()):
                 self._suspects.go_on()  # on another device, once it has stopped on this one
@@ -199,17 +199,22 @@ class Supervisor:
         def start() -> subprocess.Popen[bytes]:
             nonlocal worker
             worker = of()
-            return self._start(_name(kind, worker), worker.device, queues, slots, port)
+            device = replace(worker.device, memory=None) if kind == "train" else worker.device
+            return self._start(_name(kind, worker), device, queues, slots, port)
 
         def on_death(death: Death) -> None:
             self._on_death(worker, _name(kind, worker), death)
 
         return KeptAlive(kind if kind == "suspects" else _name(kind, worker), start, on_death)
 
-    def _first_running(self) -> Supervised:
-        running = (worker for worker in self._workers.values() if not worker.resting)
-        self._suspects_on = next(running, next(iter(self._workers.values())))
+    def _place_suspects(self) -> Supervised:
+        self._suspects_on = self._largest()
         return self._suspects_on
+
+    def _largest(self) -> Supervised:
+        """The worker whose device has most memory, of those that run if any do: it holds what crashed on any."""
+        running = [worker for worker in self._workers.values() if not worker.resting]
+        return max(running or self._workers.values(), key=_memory)
 
     def _start(
         self, name: str, device: Device, queues: Sequence[str], slots: int, port: int
@@ -221,6 +226,7 @@ class Supervisor:
                 *(sys.executable, "-m", "workers.process"),
                 *("--name", name, "--device", device.torch),
                 *("--queues", ",".join(queues), "--slots", str(slots)),
+                *(("--memory", str(device.memory)) if device.memory is not None else ()),
                 *(("--cpus", ",".join(map(str, sorted(device.cpus)))) if device.cpus else ()),
                 *("--metrics-port", str(port)),
                 *("--parent", str(os.getpid())),
@@ -250,6 +256,10 @@ class Supervisor:
         except ServerUnavailable:
             worker.reason = None  # the roster wants it still, so it will be started, and given up, again
             log.warning("%s stays in the roster: PostgreSQL is away", worker.name)
+
+
+def _memory(worker: Supervised) -> int:
+    return worker.device.memory or 0
 
 
 def _name(kind: str, worker: Supervised) -> str:

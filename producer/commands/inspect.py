@@ -130,9 +130,8 @@ def _print_report(report: JobReport) -> None:
     if waiting:
         about["batches"] = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
     if not settled(job):
-        about["workers"] = ", ".join(_worker(lease) for lease in report.workers) or Text(
-            f"none is live for {job.task.value}: 'sciqueue worker' starts one", style="yellow"
-        )
+        workers = ", ".join(_worker(lease) for lease in report.workers)
+        about["workers"] = Text(report.missing, style="yellow") if report.missing else workers
     about["created"] = f"{display.age(job.created_at)} ago"
     if job.finished_at:
         about["ended"] = f"{display.age(job.finished_at)} ago, after {_length(job)}"

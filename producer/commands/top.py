@@ -18,8 +18,9 @@ from producer.watching import standing
 from schemas.command import examples
 from schemas.database import Database
 from schemas.errors import ServerUnavailable
-from schemas.items import SUSPECTS, Task
+from schemas.items import SUSPECTS, Task, sized
 from schemas.ledger import fleet, progress
+from schemas.ledger.dispatches import Lane
 from schemas.ledger.outlook import Outlook, look
 from schemas.ledger.progress import JobProgress
 
@@ -71,11 +72,11 @@ class Shown:
     def _look(self) -> RenderableType:
         devices = fleet.at_work(self._database, _LATELY)
         jobs = progress.of_jobs(self._database, live_only=True)[::-1]
-        served = {queue for device in devices for queue in device.queues}
+        offers = [(device.queues, device.memory) for device in devices]
         self._paces = {job.id: self._paces.get(job.id) or Pace() for job in jobs}
         for job in jobs:
             self._paces[job.id].observe(time.monotonic(), job.done)
-        standings = [standing(job, self._paces[job.id], served) for job in jobs]
+        standings = [standing(job, self._paces[job.id], offers) for job in jobs]
         parts = (
             _devices(devices),
             *_queues(look(self._database, ahead=1), jobs),
@@ -92,7 +93,7 @@ def _devices(devices: Sequence[fleet.DeviceAtWork]) -> RenderableType:
             one.worker,
             f"{one.running}/{one.slots}",
             display.rate(one.rate),
-            ", ".join(map(_short, one.queues)) or "nothing more: it drains",
+            ", ".join(_short(sized(queue, one.memory)) for queue in one.queues) or "nothing more: it drains",
             display.age(one.since),
         )
         for one in devices
@@ -102,20 +103,30 @@ def _devices(devices: Sequence[fleet.DeviceAtWork]) -> RenderableType:
 
 def _queues(seen: Outlook, jobs: Sequence[JobProgress]) -> list[RenderableType]:
     """A table of the queues that hold work or that somebody waits at; none where that is no queue."""
-    rows = []
-    for queue in (task.queue for task in Task):
-        its = [job for job in jobs if job.task.queue == queue]
-        if its or queue in seen.slots:
-            to_come = f"{sum(job.outstanding for job in its):,}"
-            rows.append((queue, to_come, len(its), seen.messages[queue], _slots(seen, queue)))
-    if suspected := seen.waiting[SUSPECTS] | seen.holding[SUSPECTS]:  # its rows are counted with those of their task
-        rows.append((SUSPECTS, "", len(suspected), seen.messages[SUSPECTS], _slots(seen, SUSPECTS)))
+    rows: list[tuple[str, str, int, int, int | str]] = []
+    for task in Task:
+        lanes = [lane for lane in seen.lanes.values() if lane.task is task]
+        rows += [_row(seen, lane.queue, [job for job in jobs if _for(job, lane)]) for lane in lanes]
+        if unserved := [job for job in jobs if job.task is task and not any(_for(job, lane) for lane in lanes)]:
+            rows.append(_row(seen, task.queue, unserved))
+    for queue in [lane.queue for lane in seen.lanes.values() if lane.task is None] or [SUSPECTS]:
+        if suspected := seen.waiting[queue] | seen.holding[queue]:  # its rows are counted with those of their task
+            rows.append((_short(queue), "", len(suspected), seen.messages[queue], _slots(seen, queue)))
     columns = ["queue", "outcomes to come", "jobs", "messages", "slots"]
-    return [display.records(columns, [(_short(row[0]), *row[1:]) for row in rows], right=columns[1:])] if rows else []
+    return [display.records(columns, rows, right=columns[1:])] if rows else []
+
+
+def _row(seen: Outlook, queue: str, jobs: Sequence[JobProgress]) -> tuple[str, str, int, int, int | str]:
+    to_come = f"{sum(job.outstanding for job in jobs):,}"
+    return _short(queue), to_come, len(jobs), seen.messages[queue], _slots(seen, queue)
 
 
 def _slots(seen: Outlook, queue: str) -> int | str:
     return seen.slots[queue].total if queue in seen.slots else "none live"
+
+
+def _for(job: JobProgress, lane: Lane) -> bool:
+    return lane.takes(job.task, False, job.need)
 
 
 def _short(queue: str) -> str:

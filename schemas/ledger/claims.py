@@ -124,21 +124,38 @@ def complete(database: Database, batch: ClaimedBatch, results: Sequence[Outcome]
 
 def release(database: Database, batch: ClaimedBatch) -> bool:
     """Hand a batch back unfinished: running → pending, blaming nobody. False if it was no longer held."""
-    return _hand_back(database, batch, crashes=0)
+    with database.transaction() as connection:
+        return _hand_back(connection, batch, crashes=0)
+
+
+def refuse(database: Database, batch: ClaimedBatch, need: int) -> bool:
+    """Hand a batch back whose model does not fit into its worker: as `release`, and larger workers get the model now.
+
+    `need` is the bytes that it needs at least. If the worker said to have as many, which did not do, the model is taken
+    to need a sixteenth more than that.
+    """
+    with database.transaction() as connection:
+        connection.execute(
+            "UPDATE models m SET need = greatest(m.need, CASE WHEN %(need)s <= l.memory THEN l.memory + l.memory / 16 "
+            "ELSE %(need)s END) FROM batches b JOIN leases l ON l.id = b.lease_id "
+            "WHERE m.id = %(model)s AND b.id = %(batch)s AND b.fence = %(fence)s AND b.state = 'running'",
+            {"need": need, "model": batch.model, "batch": batch.id, "fence": batch.fence},
+        )
+        return _hand_back(connection, batch, crashes=0)
 
 
 def give_up(database: Database, batch: ClaimedBatch) -> bool:
     """Hand back a batch that ran past its deadline: as `release`, but counted like a crash."""
-    return _hand_back(database, batch, crashes=1)
-
-
-def _hand_back(database: Database, batch: ClaimedBatch, crashes: int) -> bool:
     with database.transaction() as connection:
-        handed = connection.execute(
-            "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL, crashes = crashes + %s "
-            "WHERE id = %s AND fence = %s AND state = 'running'",
-            (crashes, batch.id, batch.fence),
-        )
+        return _hand_back(connection, batch, crashes=1)
+
+
+def _hand_back(connection: Connection, batch: ClaimedBatch, crashes: int) -> bool:
+    handed = connection.execute(
+        "UPDATE batches SET state = 'pending', fence = fence + 1, lease_id = NULL, crashes = crashes + %s "
+        "WHERE id = %s AND fence = %s AND state = 'running'",
+        (crashes, batch.id, batch.fence),
+    )
     return handed.rowcount == 1
 
 

@@ -13,49 +13,42 @@ from dataclasses import dataclass
 
 from schemas.database import Connection, Database
 from schemas.errors import RowError
-from schemas.items import SUSPECTS, Task
+from schemas.items import SUSPECTS, Task, sized
 from schemas.ledger.outcomes import IN_BATCH, count, remove_failures, table_of
 from schemas.message import BatchMessage
-
-_TASK = "(%(task)s::text IS NULL OR j.task = %(task)s)"
-_SUSPECTS = "(%(suspects)s::bool IS NULL OR (b.crashes > 0) = %(suspects)s)"
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What one queue carries: a task's batches, or of all tasks those that were running when a process died.
+    """What the workers of one queue take: a task's batches, or of all tasks those that were running in a crash.
 
-    Suspects have a queue of their own, whose worker runs one batch at a time: what crashes there is to blame itself.
-    None means: whatever.
+    Suspects have queues of their own, whose workers run one batch at a time: what crashes there is to blame itself.
+    `memory` is the bytes for models that each of the workers has. None means: whatever.
     """
 
     task: Task | None
     suspects: bool | None = False
+    memory: int | None = None
 
     @property
     def queue(self) -> str:
         """The Celery queue."""
-        return self.task.queue if self.task is not None else SUSPECTS
+        return sized(self.task.queue if self.task is not None else SUSPECTS, self.memory)
 
-    @property
-    def wanted(self) -> dict[str, object]:
-        """Parameters of the queries."""
-        return {"task": self.task, "suspects": self.suspects}
-
-
-EVERYTHING = Lane(None, None)
-LANES = (*(Lane(task) for task in Task), Lane(None, suspects=True))
+    def takes(self, task: Task, suspect: bool, need: int | None) -> bool:
+        """Whether it carries a batch of such a job, whose model needs so many bytes (None: not known)."""
+        fits = need is None or self.memory is None or need <= self.memory
+        return self.task in {None, task} and self.suspects in {None, suspect} and fits
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A pending batch as the dispatcher's fair share sees it. `served` is its job's virtual time so far."""
+    """A pending batch as the dispatcher's fair share sees it."""
 
     batch: int
     job: int
     cost: float
     weight: float
-    served: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +63,22 @@ class Dispatched:
 
 
 def waiting(connection: Connection, lane: Lane, room: int) -> list[Waiting]:
-    """The first `room` pending batches in a lane, of every running job."""
+    """The first `room` pending batches that a lane takes, of every running job."""
     rows = connection.execute(
-        "SELECT b.id AS batch, j.id AS job, b.cost, j.weight, j.served FROM jobs j CROSS JOIN LATERAL ("
-        "  SELECT id, cost FROM batches b WHERE job_id = j.id AND state = 'pending' "
-        f"  AND {_SUSPECTS} ORDER BY id LIMIT %(room)s) b "
-        f"WHERE {_TASK} AND j.state = 'running' ORDER BY b.id",
-        {**lane.wanted, "room": room},
+        "SELECT b.id AS batch, j.id AS job, b.cost, j.weight FROM jobs j JOIN models m ON m.id = j.model_id "
+        "CROSS JOIN LATERAL (SELECT id, cost FROM batches WHERE job_id = j.id AND state = 'pending' "
+        "  AND (%(suspects)s::bool IS NULL OR (crashes > 0) = %(suspects)s) ORDER BY id LIMIT %(room)s) b "
+        "WHERE (%(task)s::text IS NULL OR j.task = %(task)s) AND j.state = 'running' "
+        "AND (m.need <= %(memory)s::int8) IS NOT FALSE ORDER BY b.id",
+        {"task": lane.task, "suspects": lane.suspects, "memory": lane.memory, "room": room},
     ).fetchall()
     return [Waiting(**row) for row in rows]
 
 
-def dispatch(database: Database, batches: Sequence[int], served: dict[int, float]) -> list[Dispatched]:
-    """Hand batches over: pending → queued under a new fence. Publish their messages after this returns.
+def dispatch(database: Database, batches: Sequence[int], queue: str) -> list[Dispatched]:
+    """Hand batches over: pending → queued under a new fence. Publish their messages to `queue` after this returns.
 
-    `served` is each job's virtual time with these batches. Batches that changed meanwhile, or whose job is being
-    changed, are left out.
+    Batches that changed meanwhile, or whose job is being changed, are left out.
     """
     with database.transaction() as connection:
         # Under the job's lock a pause or cancel comes wholly before, or after, and then finds these batches queued.
@@ -98,15 +91,11 @@ def dispatch(database: Database, batches: Sequence[int], served: dict[int, float
         rows = connection.execute(
             "WITH ready AS (SELECT id FROM batches WHERE id = ANY(%s) AND job_id = ANY(%s) AND state = 'pending' "
             "FOR UPDATE SKIP LOCKED) "
-            "UPDATE batches b SET state = 'queued', fence = b.fence + 1, dispatched_at = clock_timestamp() "
+            "UPDATE batches b SET state = 'queued', fence = b.fence + 1, queue = %s, dispatched_at = clock_timestamp() "
             "FROM ready r, jobs j JOIN models m ON m.id = j.model_id WHERE b.id = r.id AND j.id = b.job_id "
             "RETURNING b.id, b.fence, j.task, b.job_id, b.rows, m.name",
-            (list(batches), jobs),
+            (list(batches), jobs, queue),
         ).fetchall()
-        connection.cursor().executemany(  # a resume in between may have moved the job further: time never goes back
-            "UPDATE jobs SET served = greatest(served, %s) WHERE id = %s",
-            [(served[job], job) for job in jobs if job in served],
-        )
     order = {batch: place for place, batch in enumerate(batches)}
     rows.sort(key=lambda row: order[row["id"]])
     return [
@@ -114,32 +103,38 @@ def dispatch(database: Database, batches: Sequence[int], served: dict[int, float
     ]
 
 
-def recall(database: Database, lane: Lane = EVERYTHING, older_than: float = 0.0) -> int:
+def queues(connection: Connection) -> list[str]:
+    """The queues that messages are on their way in."""
+    rows = connection.execute("SELECT DISTINCT queue FROM batches WHERE state = 'queued' ORDER BY queue").fetchall()
+    return [row["queue"] for row in rows]
+
+
+def recall(database: Database, queue: str | None = None, older_than: float = 0.0) -> int:
     """Take back messages that will not arrive: queued → pending. Returns how many.
 
     For an emptied broker all of them; for one queue found empty, those dispatched `older_than` seconds ago.
     """
     return _recall(
-        database, "b.dispatched_at <= clock_timestamp() - make_interval(secs => %(seconds)s)", lane, older_than
+        database, "dispatched_at <= clock_timestamp() - make_interval(secs => %(seconds)s)", queue, older_than
     )
 
 
-def recall_overtaken(database: Database, lane: Lane, seconds: float) -> int:
+def recall_overtaken(database: Database, queue: str, seconds: float) -> int:
     """Take back messages that must be lost because later ones of their queue, by `seconds`, were already claimed."""
     later = (
-        "b.dispatched_at < (SELECT max(b.dispatched_at) - make_interval(secs => %(seconds)s) "
-        f"FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'running' AND {_TASK} AND {_SUSPECTS})"
+        "dispatched_at < (SELECT max(dispatched_at) - make_interval(secs => %(seconds)s) "
+        "FROM batches WHERE state = 'running' AND queue = %(queue)s)"
     )
-    return _recall(database, later, lane, seconds)
+    return _recall(database, later, queue, seconds)
 
 
-def _recall(database: Database, lost: str, lane: Lane, seconds: float) -> int:
+def _recall(database: Database, lost: str, queue: str | None, seconds: float) -> int:
     with database.transaction() as connection:
         recalled = connection.execute(
-            "WITH lost AS (SELECT b.id FROM batches b JOIN jobs j ON j.id = b.job_id WHERE b.state = 'queued' "
-            f"AND {_TASK} AND {_SUSPECTS} AND {lost} FOR UPDATE OF b SKIP LOCKED) "
+            "WITH lost AS (SELECT id FROM batches WHERE state = 'queued' "
+            f"AND (%(queue)s::text IS NULL OR queue = %(queue)s) AND {lost} FOR UPDATE SKIP LOCKED) "
             "UPDATE batches b SET state = 'pending', fence = b.fence + 1 FROM lost l WHERE b.id = l.id",
-            {**lane.wanted, "seconds": seconds},
+            {"queue": queue, "seconds": seconds},
         )
     return recalled.rowcount
 

@@ -16,6 +16,7 @@ class DeviceAtWork:
     worker: str
     device: str
     queues: Sequence[str]
+    memory: int | None
     slots: int
     running: int
     rate: float
@@ -26,7 +27,7 @@ def at_work(database: Database, seconds: float) -> list[DeviceAtWork]:
     """All live workers, with their rates over the last `seconds`."""
     with database.transaction() as connection:
         rows = connection.execute(
-            "SELECT l.worker, l.device, l.queues, l.slots, l.started_at AS since, "
+            "SELECT l.worker, l.device, l.queues, l.memory, l.slots, l.started_at AS since, "
             "count(b.id) FILTER (WHERE b.state = 'running') AS running, "
             "coalesce(sum(b.rows) FILTER (WHERE b.state = 'done'), 0)::float8 / %(seconds)s AS rate "
             "FROM leases l LEFT JOIN batches b ON b.lease_id = l.id AND (b.state = 'running' "

@@ -16,12 +16,6 @@ from schemas.registry import ModelEntry
 from schemas.states import TALLY_SHARDS, JobState, Priority
 from schemas.views import create_wide_view
 
-# A job that joins, or comes back, starts at the present virtual time: waiting earns no claim on the past.
-_PRESENT = (
-    "(SELECT coalesce(min(o.served), 0) FROM jobs o WHERE o.task = %(task)s AND o.state = 'running' "
-    "AND o.id IS DISTINCT FROM %(job)s)"
-)
-
 # Three conditions, so that each finds its partial index.
 _COMPLETE = (
     "j.state IN ('running', 'paused') AND c.sealed_at IS NOT NULL AND j.cut_row = c.loaded "
@@ -31,15 +25,19 @@ _COMPLETE = (
 )
 
 
-def pin_model(database: Database, entry: ModelEntry, revision: str) -> int:
-    """Record a model as it is now, and return its id. The same name and revision is the same model."""
+def pin_model(database: Database, entry: ModelEntry, revision: str, need: int | None = None) -> int:
+    """Record a model as it is now, and return its id. The same name and revision is the same model.
+
+    `need`: bytes of its weights; None where they are not known, so that what workers have learnt stays.
+    """
     endpoints = [endpoint.name for endpoint in entry.endpoints]
     with database.transaction() as connection:
         # What decides the numbers is in the revision; limits and the like may have been tuned since.
         pinned = connection.execute(
-            "INSERT INTO models (name, revision, task, entry, endpoints) VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT (name, revision) DO UPDATE SET entry = EXCLUDED.entry RETURNING id, xmax = 0 AS new",
-            (entry.name, revision, entry.task.value, Jsonb(entry.model_dump(mode="json")), endpoints),
+            "INSERT INTO models (name, revision, task, entry, endpoints, need) VALUES (%s, %s, %s, %s, %s, %s) "
+            "ON CONFLICT (name, revision) DO UPDATE SET entry = EXCLUDED.entry, "
+            "need = coalesce(EXCLUDED.need, models.need) RETURNING id, xmax = 0 AS new",
+            (entry.name, revision, entry.task.value, Jsonb(entry.model_dump(mode="json")), endpoints, need),
         ).fetchone()
         assert pinned is not None  # noqa: S101 - INSERT … RETURNING gives a row or raises
         if pinned["new"] and endpoints:
@@ -79,9 +77,9 @@ def open_job(
             if same is not None:
                 return int(same["id"]), False
         opened = connection.execute(
-            "INSERT INTO jobs (corpus_id, model_id, task, parameters, samples, weight, batch_rows, batch_size, served) "
-            f"VALUES (%(corpus)s, %(model)s, %(task)s, %(parameters)s, %(samples)s, %(weight)s, %(rows)s, %(size)s, "
-            f"{_PRESENT}) RETURNING id",
+            "INSERT INTO jobs (corpus_id, model_id, task, parameters, samples, weight, batch_rows, batch_size) VALUES "
+            "(%(corpus)s, %(model)s, %(task)s, %(parameters)s, %(samples)s, %(weight)s, %(rows)s, %(size)s) "
+            "RETURNING id",
             {
                 "corpus": corpus,
                 "model": model,
@@ -91,7 +89,6 @@ def open_job(
                 "weight": priority.weight,
                 "rows": batch_rows or entry.limits.batch_rows,
                 "size": entry.limits.batch_size,
-                "job": None,
             },
         ).fetchone()
         assert opened is not None  # noqa: S101 - INSERT … RETURNING gives a row or raises
@@ -124,7 +121,6 @@ def resume(database: Database, job: int) -> None:
     """
     with database.transaction() as connection:
         _move(connection, job, {JobState.RUNNING, JobState.PAUSED}, JobState.RUNNING)
-        _join_queue(connection, job)
 
 
 def cancel(database: Database, job: int) -> None:
@@ -179,7 +175,6 @@ def retry(database: Database, job: int, codes: Sequence[str] = ()) -> int:
             "UPDATE tallies SET retrying = retrying + %s WHERE job_id = %s AND shard = 0", (outcomes, job)
         )
         connection.execute("UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = %s", (job,))
-        _join_queue(connection, job)
     return int(outcomes)
 
 
@@ -229,7 +224,6 @@ def reopen(database: Database, job: int) -> None:
         connection.execute(
             "UPDATE jobs SET state = 'running', finished_at = NULL WHERE id = %s AND state = 'done'", (job,)
         )
-        _join_queue(connection, job)
 
 
 def delete(database: Database, job: int) -> None:
@@ -274,16 +268,3 @@ def _move(
         )
         connection.execute("NOTIFY sciqueue")
     return row
-
-
-def _join_queue(connection: Connection, job: int) -> None:
-    connection.execute(
-        f"UPDATE jobs SET served = greatest(served, {_PRESENT}) WHERE id = %(job)s",
-        {"job": job, "task": _task_of(connection, job)},
-    )
-
-
-def _task_of(connection: Connection, job: int) -> str:
-    row = connection.execute("SELECT task FROM jobs WHERE id = %s", (job,)).fetchone()
-    assert row is not None  # noqa: S101 - locked by this transaction
-    return str(row["task"])

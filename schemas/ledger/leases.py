@@ -22,14 +22,15 @@ class WorkerInfo:
     queues: Sequence[str]
     slots: int
     versions: dict[str, str]
+    memory: int | None = None  # bytes for models; None: it needs none
 
 
 def take(database: Database, info: WorkerInfo, seconds: float) -> int:
     """Open a new lease and return its id."""
     with database.transaction() as connection:
         taken = connection.execute(
-            "INSERT INTO leases (worker, device, pid, queues, slots, versions, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
+            "INSERT INTO leases (worker, device, pid, queues, slots, versions, memory, expires_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s)) RETURNING id",
             (
                 info.worker,
                 info.device,
@@ -37,6 +38,7 @@ def take(database: Database, info: WorkerInfo, seconds: float) -> int:
                 list(info.queues),
                 info.slots,
                 Jsonb(info.versions),
+                info.memory,
                 seconds,
             ),
         ).fetchone()
@@ -107,10 +109,10 @@ def close_lapsed(database: Database, seconds: float) -> list[str]:
 
 
 def live(database: Database) -> list[dict[str, Any]]:
-    """The open leases: id, worker, device, queues, slots, versions, started_at, and `running` batches."""
+    """The open leases: id, worker, device, queues, memory, slots, versions, started_at, and `running` batches."""
     with database.transaction() as connection:
         return connection.execute(
-            "SELECT id, worker, device, queues, slots, versions, started_at, "
+            "SELECT id, worker, device, queues, memory, slots, versions, started_at, "
             "(SELECT count(*) FROM batches WHERE lease_id = leases.id AND state = 'running') AS running "
             "FROM leases WHERE closed_at IS NULL AND expires_at > clock_timestamp() ORDER BY worker, id"
         ).fetchall()

@@ -14,7 +14,10 @@ from schemas.states import JobState
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job's counts, in outcomes: `total` is rows times samples, and grows until the corpus is `sealed`."""
+    """A job's counts, in outcomes: `total` is rows times samples, and grows until the corpus is `sealed`.
+
+    `need` is the bytes that a worker must have for its model, where that is known.
+    """
 
     id: int
     corpus: str
@@ -22,6 +25,7 @@ class JobProgress:
     task: Task
     model: str
     revision: str
+    need: int | None
     parameters: dict[str, Any]
     state: JobState
     reason: str | None
@@ -52,8 +56,8 @@ class JobProgress:
 
 
 _QUERY = """
-SELECT j.id, c.name AS corpus, j.corpus_id, j.task, m.name AS model, m.revision, j.parameters, j.state, j.reason,
-       c.sealed_at IS NOT NULL AS sealed, c.loaded * j.samples AS total,
+SELECT j.id, c.name AS corpus, j.corpus_id, j.task, m.name AS model, m.revision, m.need, j.parameters, j.state,
+       j.reason, c.sealed_at IS NOT NULL AS sealed, c.loaded * j.samples AS total,
        t.succeeded, t.failed, t.retrying, j.created_at, j.finished_at, j.step, j.steps
 FROM jobs j
 JOIN corpora c ON c.id = j.corpus_id

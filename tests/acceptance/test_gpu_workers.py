@@ -13,9 +13,14 @@ from tests.acceptance.lab import Lab, lab, until
 SIMULATED = Path(__file__).parents[1] / "simulated"
 
 
-def test_each_gpu_has_a_process_of_its_own_pinned_by_uuid_near_its_processors(tmp_path: Path) -> None:
+def test_each_gpu_has_a_process_of_its_own_pinned_by_uuid_near_its_processors(
+    tmp_path: Path,
+) -> None:
     here = sorted(os.sched_getaffinity(0))
-    gpus = [{"uuid": "GPU-first", "cpus": here[:1]}, {"uuid": "GPU-cut", "slices": ["MIG-a", "MIG-b"]}]
+    gpus = [
+        {"uuid": "GPU-first", "cpus": here[:1], "memory": 8 << 30},
+        {"uuid": "GPU-cut", "slices": ["MIG-a", "MIG-b"]},
+    ]
     simulated = {"SIMULATED_GPUS": json.dumps(gpus), "PYTHONPATH": _with_torch(tmp_path, "2.13.0+cu130")}
     with lab(device="auto", environment=simulated, slots="2") as site:
         workers = _by_name(site)
@@ -24,8 +29,10 @@ def test_each_gpu_has_a_process_of_its_own_pinned_by_uuid_near_its_processors(tm
             "gpu0": "GPU-first",
             "gpu1.0": "MIG-a",
             "gpu1.1": "MIG-b",
-            "suspects-gpu0": "GPU-first",
+            "suspects-gpu1.0": "MIG-a",  # whatever one of them holds may become suspect
         }
+        told = until(lambda: len(leases := _told(site)) == 4 and leases, 30.0)
+        assert told == {"gpu0": 8, "gpu1.0": 10, "gpu1.1": 10, "suspects-gpu1.0": 10}
         assert workers["gpu0"].cpu_affinity() == here[:1]
         assert workers["gpu1.0"].cpu_affinity() == here
         asked = site.command("worker", "--device", "3", check=False)
@@ -87,6 +94,12 @@ def _by_name(site: Lab) -> dict[str, psutil.Process]:
 def _working(site: Lab) -> set[str]:
     live = site.query("SELECT worker FROM sciqueue.leases WHERE closed_at IS NULL AND expires_at > clock_timestamp()")
     return {row["worker"].partition("@")[0] for row in live}
+
+
+def _told(site: Lab) -> dict[str, int]:
+    """The GiB for models that each live worker says to have."""
+    leases = site.query("SELECT worker, memory FROM leases WHERE closed_at IS NULL")
+    return {lease["worker"].partition("@")[0]: lease["memory"] >> 30 for lease in leases}
 
 
 def _with_torch(folder: Path, version: str) -> str:

@@ -221,6 +221,6 @@ def claim_all(database: Database, lease: int, task: Task = Task.PREDICT) -> list
     cuts.cut(database, 99)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Lane(task, None), 99)
-    sent = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    sent = dispatches.dispatch(database, [w.batch for w in waiting], task.queue)
     claimed = [claims.claim(database, handed.message, lease) for handed in sent]
     return [batch for batch in claimed if batch is not None]

@@ -28,7 +28,7 @@ def work_off(database: Database, task: Task, answer: Answer, *, batches: int | N
             waiting = dispatches.waiting(connection, Lane(task, None), 1)
         if not waiting:
             break
-        for handed in dispatches.dispatch(database, [waiting[0].batch], {}):
+        for handed in dispatches.dispatch(database, [waiting[0].batch], task.queue):
             batch = claims.claim(database, handed.message, lease)
             assert batch is not None
             outcomes = [answer(item, sample) for item in batch.items for sample in range(batch.samples)]

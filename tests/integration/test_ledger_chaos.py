@@ -103,14 +103,14 @@ class Bedlam:
         with database.transaction() as connection:
             room = 8 - self.broker.qsize()
             waiting = dispatches.waiting(connection, Lane(self.task, None), room) if room > 0 else []
-        for sent in dispatches.dispatch(database, [w.batch for w in waiting], {w.job: w.served + 1 for w in waiting}):
+        for sent in dispatches.dispatch(database, [w.batch for w in waiting], self.task.queue):
             fate = 0.5 if self.calm.is_set() else luck.random()
             for _ in range(0 if fate < 0.05 else 2 if fate > 0.9 else 1):
                 self.broker.put(sent.message)
         leases.close_lapsed(database, seconds=0)
         dispatches.expire(database)
         if self.broker.empty():
-            dispatches.recall(database, Lane(self.task, None), older_than=0.2)
+            dispatches.recall(database, self.task.queue, older_than=0.2)
         with database.transaction() as connection:
             suspects = dispatches.suspects(connection, 2)
         for batch, rows in suspects:

@@ -37,7 +37,7 @@ def claim_next(database: Database, task: Task) -> ClaimedBatch:
     cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Lane(task, None), 1)
-    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], task.queue)
     batch = claims.claim(database, sent.message, leases.take(database, worker_info(), 3600))
     assert batch is not None
     return batch

@@ -43,7 +43,7 @@ def send(database: Database) -> BatchMessage:
     cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 1)
-    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], Task.PREDICT.queue)
     return sent.message
 
 
@@ -90,7 +90,7 @@ def test_an_answer_of_the_first_holder_is_refused_while_a_second_holds_the_batch
 def test_a_message_of_an_older_hand_over_claims_nothing(database: Database, job: int, lease: int, back: str) -> None:
     old = send(database)
     if back == "recalled":
-        assert dispatches.recall(database, Lane(Task.PREDICT, None)) == 1
+        assert dispatches.recall(database, Task.PREDICT.queue) == 1
     else:
         jobs.pause(database, job)
         jobs.resume(database, job)
@@ -111,8 +111,8 @@ def test_a_closed_lease_claims_nothing(database: Database, job: int, lease: int)
 
 def test_messages_of_another_task_or_sent_just_now_are_not_recalled(database: Database, job: int) -> None:
     send(database)
-    assert dispatches.recall(database, Lane(Task.GENERATE, None)) == 0
-    assert dispatches.recall(database, Lane(Task.PREDICT, None), older_than=3600) == 0
+    assert dispatches.recall(database, Task.GENERATE.queue) == 0
+    assert dispatches.recall(database, Task.PREDICT.queue, older_than=3600) == 0
     assert dispatches.recall(database) == 1
 
 

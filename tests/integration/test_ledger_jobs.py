@@ -112,7 +112,7 @@ def test_a_pause_takes_back_what_is_queued_and_lets_finish_what_runs(
     claims.release(database, queued)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 9)
-    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], Task.PREDICT.queue)
     jobs.pause(database, job, "the model is missing")
     assert {b.state for b in observe(database).of(job).values()} == {RUNNING, PENDING}
     assert claims.claim(database, sent.message, lease) is None
@@ -124,21 +124,6 @@ def test_a_pause_takes_back_what_is_queued_and_lets_finish_what_runs(
     (again,) = claim_all(database, lease)
     claims.complete(database, again, answer(again))
     assert jobs.finish(database) == [job]
-
-
-def test_a_job_that_joins_late_or_comes_back_has_no_claim_on_the_past(database: Database, model: int) -> None:
-    first, paused = opened(database, model, 40), opened(database, model, 40, name="paused")
-    jobs.pause(database, paused)
-    cuts.cut(database, 99)
-    with database.transaction() as connection:
-        waiting = dispatches.waiting(connection, Lane(Task.PREDICT, None), 3)
-    dispatches.dispatch(database, [w.batch for w in waiting], {first: 500.0})
-    jobs.resume(database, paused)
-    late = opened(database, model, 40, name="late")
-    cuts.cut(database, 99)
-    with database.transaction() as connection:
-        served = {w.job: w.served for w in dispatches.waiting(connection, Lane(Task.PREDICT, None), 3)}
-    assert served == {first: 500.0, paused: 500.0, late: 500.0}
 
 
 def test_priority_is_the_share_of_a_job(database: Database, model: int) -> None:

@@ -107,7 +107,7 @@ class Ledger(Workers):
         with self.database.transaction() as connection:
             found = dispatches.waiting(connection, Lane(task, None), room)
         assert all(self.now.jobs[w.job].state == "running" for w in found)
-        sent = dispatches.dispatch(self.database, [w.batch for w in found], {w.job: w.served + w.cost for w in found})
+        sent = dispatches.dispatch(self.database, [w.batch for w in found], task.queue)
         expected = {
             w.batch: replace(b, state=QUEUED, fence=b.fence + 1) for w in found if (b := self.now.batches[w.batch])
         }
@@ -123,7 +123,7 @@ class Ledger(Workers):
         back = self.taken_back(
             lambda b: age == 0 and b.state is QUEUED and (task is None or self.now.jobs[b.job].task is task)
         )
-        assert dispatches.recall(self.database, Lane(task, None), older_than=age) == len(back)
+        assert dispatches.recall(self.database, task and task.queue, older_than=age) == len(back)
         self.settle(batches=back)
 
     @precondition(lambda self: any(b.crashes and b.state is PENDING for b in self.now.batches.values()))

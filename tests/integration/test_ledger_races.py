@@ -63,7 +63,7 @@ def batches_of(database: Database, job: int) -> list[int]:
 
 
 def dispatched(database: Database, batches: list[int]) -> list[Dispatched]:
-    return dispatches.dispatch(database, batches, {})
+    return dispatches.dispatch(database, batches, Task.PREDICT.queue)
 
 
 def claimed(database: Database, job: int, lease: int) -> ClaimedBatch:

@@ -37,7 +37,7 @@ def done(database: Database, entry: ModelEntry, *, samples: int = 1) -> int:
     cuts.cut(database, 9)
     with database.transaction() as connection:
         waiting = dispatches.waiting(connection, Lane(task, None), 1)
-    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], {})
+    (sent,) = dispatches.dispatch(database, [w.batch for w in waiting], task.queue)
     batch = claims.claim(database, sent.message, leases.take(database, worker_info("gpu0@lab"), 3600))
     assert batch is not None
     outcomes: list[Outcome] = answer(batch, lambda row, _: RowError.TOO_LONG if row == 2 else None)

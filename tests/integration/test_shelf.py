@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
@@ -18,17 +17,17 @@ import pytest
 
 from producer.submission import submit
 from schemas.database import Database
+from schemas.footprint import weights_bytes
 from schemas.items import Task
 from schemas.ledger import jobs, progress
 from schemas.message import BatchMessage
-from schemas.registry import ModelEntry, Registry, Weights, load_registry
+from schemas.registry import ModelEntry, Registry
 from schemas.states import JobState
-from tests.checkpoints import make_smiles_checkpoint
+from tests.checkpoints import make_smiles_checkpoint, sized_entry
 from tests.classifier_checkpoint import classifier_entry, make_classifier_checkpoint
 from tests.integration.worker_part import send
-from workers import residence
+from workers import residence, room
 from workers.engines import fake
-from workers.footprint import weights_bytes
 from workers.lease import LeaseKeeper
 from workers.room import give_back
 from workers.runner import Runner
@@ -56,14 +55,7 @@ def make_shelf(database: Database) -> Iterator[MakeShelf]:
 
 
 def sized(folder: Path, name: str, units: int, task: Task = Task.PREDICT) -> ModelEntry:
-    """A fake model whose weights are said to take so many units of memory: only their head is written."""
-    folder = folder / name
-    folder.mkdir()
-    size = units * UNIT
-    head = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
-    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
-    like = load_registry().get(f"fake-{task.value}")
-    return like.model_copy(update={"name": name, "weights": Weights(path=folder)})
+    return sized_entry(folder, name, units * UNIT, task)
 
 
 def dispatched(database: Database, entry: ModelEntry, rows: int, batches: int, **parameters: Any) -> list[BatchMessage]:
@@ -218,18 +210,27 @@ def test_what_fits_stays_loaded(database: Database, make_shelf: MakeShelf, keepe
     assert len(shelf.loaded()) == 2
 
 
-def test_a_model_that_does_not_fit_alone_pauses_its_job_and_others_stay_loaded(
+def need(database: Database, model: str) -> int | None:
+    with database.transaction() as connection:
+        row = connection.execute("SELECT need FROM models WHERE name = %s", (model,)).fetchone()
+    return row and row["need"]
+
+
+def test_a_batch_of_a_model_that_is_too_large_goes_back_unblamed_with_what_it_needs(
     database: Database, make_shelf: MakeShelf, keeper: LeaseKeeper, tmp_path: Path
 ) -> None:
     shelf = make_shelf(slots=1, bound=10 * UNIT)
     small = dispatched(database, sized(tmp_path, "small", 6), 1, 1)
     large = dispatched(database, sized(tmp_path, "large", 11), 1, 1)
+    with database.transaction() as connection:
+        connection.execute("UPDATE models SET need = NULL")  # as of one whose weights its submitter does not have
     runner = Runner(database, shelf)
-    assert [runner.run(small[0], keeper), runner.run(large[0], keeper)] == ["done", "paused its job"]
-    standing = progress.of_job(database, 2)
-    assert standing.state is JobState.PAUSED
-    reason = "model 'large' needs 352.0MiB for its weights, and cpu has 320.0MiB for models: free memory there, raise "
-    assert (standing.reason or "").startswith(reason + "SCIQUEUE_MODEL_MEMORY")
+    assert [runner.run(small[0], keeper), runner.run(large[0], keeper)] == ["done", "too large"]
+    assert need(database, "large") == 11 * UNIT
+    assert progress.of_job(database, 2).state is JobState.RUNNING
+    with database.transaction() as connection:
+        back = connection.execute("SELECT state, crashes, lease_id FROM batches WHERE job_id = 2").fetchall()
+    assert back == [{"state": "pending", "crashes": 0, "lease_id": None}]
     assert [model.engine.entry.name for model in shelf.loaded()] == ["small"]
 
 
@@ -252,16 +253,44 @@ def test_a_load_that_runs_out_of_memory_is_tried_again_once_another_model_has_go
     assert [counts.steps[Step.LOAD].faults for counts in shelf.counts()] == [0, 1, 1]
 
 
-def test_a_load_that_runs_out_of_memory_alone_pauses_its_job(
+def no_room(entry: ModelEntry, device: str) -> fake.FakeEngine:
+    raise MemoryError("no room")
+
+
+def test_a_load_that_runs_out_of_all_the_memory_there_is_says_that_the_model_needs_more(
     database: Database, make_shelf: MakeShelf, keeper: LeaseKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(entry: ModelEntry, device: str) -> fake.FakeEngine:
-        raise MemoryError("no room")
-
     monkeypatch.setattr(fake, "load", no_room)
+    first, second = dispatched(database, sized(tmp_path, "only", 2), 1, 2)
+    shelf = make_shelf(bound=10 * UNIT)
+    runner = Runner(database, shelf)
+    assert runner.run(first, keeper) == "too large"
+    assert need(database, "only") == 12 * UNIT
+    assert runner.run(second, keeper) == "too large"
+    assert loads(shelf) == 1  # it is not tried once more
+
+
+def test_a_load_that_runs_out_of_memory_which_others_hold_pauses_its_job(
+    database: Database, make_shelf: MakeShelf, keeper: LeaseKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "load", no_room)
+    monkeypatch.setattr(room, "device_memory", lambda device: room.Memory(100 * UNIT, 50 * UNIT))
     batch = dispatched(database, sized(tmp_path, "only", 2), 1, 1)
     assert Runner(database, make_shelf()).run(batch[0], keeper) == "paused its job"
     reason = "model 'only' does not fit on cpu (MemoryError: no room); run it where there is more memory"
+    assert progress.of_job(database, 1).reason == reason
+
+
+def test_a_model_that_would_fit_but_for_what_others_hold_pauses_its_job(
+    database: Database, make_shelf: MakeShelf, keeper: LeaseKeeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "device_memory", lambda device: room.Memory(100 * UNIT, 50 * UNIT))
+    batch = dispatched(database, sized(tmp_path, "only", 60), 1, 1)
+    assert Runner(database, make_shelf()).run(batch[0], keeper) == "paused its job"
+    reason = (
+        "model 'only' needs 1.9GiB for its weights, and of its 3.1GiB for models cpu has only 1.6GiB free: something "
+        "else takes the rest"
+    )
     assert progress.of_job(database, 1).reason == reason
 
 

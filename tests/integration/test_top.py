@@ -30,7 +30,9 @@ def test_top_shows_devices_queues_and_jobs(library: Path, database: Database) ->
     job = submitted(library, "--model", "fake-predict")
     cuts.cut(database, 9)
     with database.transaction() as connection:
-        connection.execute("UPDATE batches SET state = 'running', lease_id = %s", (lease,))
+        connection.execute(
+            "UPDATE batches SET state = 'running', lease_id = %s, queue = %s", (lease, Task.PREDICT.queue)
+        )
     lines = [line.split() for line in sciqueue("top", "--once").out.splitlines()]
     assert ["gpu0@lab", "1/8", "0/s", "predict"] in [line[:4] for line in lines]
     assert ["predict", "4", "1", "0", "8"] in lines

@@ -54,7 +54,7 @@ def send(database: Database, task: Task, most: int = 1000) -> list[BatchMessage]
     cuts.cut(database, 1000)
     with database.transaction() as connection:
         waiting = [found.batch for found in dispatches.waiting(connection, Lane(task, None), most)][:most]
-    return [sent.message for sent in dispatches.dispatch(database, waiting, {})]
+    return [sent.message for sent in dispatches.dispatch(database, waiting, task.queue)]
 
 
 def predict(item: Item, sample: int) -> Outcome:

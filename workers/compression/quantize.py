@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from schemas.ensemble import members
 from schemas.errors import UsageError
 from schemas.registry import EngineKind, ModelEntry, Weights
 from workers.engines import int8
-from workers.engines.ensemble import members
 from workers.weights import locate
 
 _WEIGHTS = ("model*.safetensors*", "*.bin", "card.json", "README.md")  # made anew, or of the model it is made of

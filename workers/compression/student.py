@@ -14,10 +14,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification
 
+from schemas.ensemble import members
 from schemas.errors import UsageError
 from schemas.registry import ModelEntry, Weights
 from workers.compression.judge import said
-from workers.engines.ensemble import members
 from workers.engines.nearest import ENDPOINT
 from workers.engines.pretrained import read_model, read_tokenizer
 from workers.training.batches import LengthBatches, widths

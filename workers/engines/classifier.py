@@ -2,7 +2,7 @@
 
 How logits are read is the checkpoint's to say, in its `problem_type`: tasks that are independent of each other
 (Tox21) are a sigmoid each, classes that exclude each other a softmax, regressions the numbers themselves. Of an
-ensemble (`workers/engines/ensemble.py`) a value is the mean of what its members say, with their standard deviation.
+ensemble (`schemas/ensemble.py`) a value is the mean of what its members say, with their standard deviation.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.ensemble import members
 from schemas.errors import ModelUnavailable
 from schemas.outcomes import Prediction
 from schemas.registry import Endpoint, ModelEntry
 from workers.engines import int8
 from workers.engines.classifier_cpu import Tokenized, TokenWork
 from workers.engines.contract import Prepared
-from workers.engines.ensemble import members
 from workers.engines.nearest import ENDPOINT, Learnt
 from workers.engines.padding import Ids, pad, passes
 from workers.engines.pretrained import read_model, read_tokenizer

@@ -10,7 +10,7 @@ from schemas.errors import ModelUnavailable, NotFound, UsageError
 from schemas.items import Task
 from schemas.registry import EngineKind, Limits, ModelEntry, Weights
 from schemas.revision import pin
-from workers.weights import find
+from schemas.weight_files import find
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _PREFIXED = ("t5", "mt5", "umt5", "longt5", "switch_transformers")  # T5 and its kin

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from schemas import ensemble
 from schemas.files import write_whole
-from workers.engines import ensemble
 from workers.engines.nearest import Learnt
 from workers.training.checkpoints import last_whole
 from workers.training.describing import describe, opening

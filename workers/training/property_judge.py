@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
-from workers.engines.ensemble import members
+from schemas.ensemble import members
 from workers.engines.nearest import Learnt
 from workers.engines.pretrained import read_model
 from workers.training.molecule_outputs import outputs, read

@@ -94,6 +94,14 @@ def test_a_single_file_can_be_the_weights(folder: Path) -> None:
     assert list(pinned.entry.weights.sha256) == ["."]
 
 
+def test_what_a_model_needs_is_read_off_its_files_where_they_are(folder: Path) -> None:
+    head = json.dumps({"w": {"dtype": "F16", "shape": [5, 1 << 30], "data_offsets": [0, 10 << 30]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head)
+    assert pin(entry(Weights(path=folder))).need == 20 << 30
+    assert pin(entry(Weights(path=folder), precision="bf16")).need == 10 << 30
+    assert pin(entry(PACKAGE)).need is None  # it is not installed here
+
+
 def test_missing_weights_say_what_to_mend(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="correct `path`"):
         revision_of(entry(Weights(path=tmp_path / "absent")))
@@ -117,6 +125,7 @@ def test_a_branch_or_tag_is_resolved_to_its_commit(revision: str | None, monkeyp
         pinned = pin(entry(Weights(hub="lab/model", revision=revision)))
     assert pinned.entry.weights.revision == COMMIT
     assert pinned.revision.startswith(COMMIT)
+    assert pinned.need is None  # nothing is fetched to know it
     assert asked[-1] == f"/api/models/lab/model/revision/{revision or 'main'}"
 
 

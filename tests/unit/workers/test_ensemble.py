@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from schemas.ensemble import FILE, members
 from schemas.errors import ModelUnavailable
+from schemas.footprint import weights_bytes
 from schemas.items import Item, Molecule
 from schemas.registry import Endpoint
 from schemas.revision import revision_of
@@ -24,9 +26,7 @@ from tests.classifier_checkpoint import (
 )
 from workers.engines.classifier import ClassifierEngine, load
 from workers.engines.contract import Prepared
-from workers.engines.ensemble import FILE, members
 from workers.engines.nearest import ENDPOINT
-from workers.footprint import weights_bytes
 
 MEMBERS = 3
 

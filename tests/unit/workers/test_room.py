@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from schemas.errors import ModelUnavailable
+from schemas.footprint import weights_bytes
 from schemas.registry import ModelEntry, Weights, load_registry
-from workers.footprint import weights_bytes
 from workers.room import MOST_RESERVE, RESERVE_SHARE, Memory, Room, device_memory, group_limits
 
 FAKE = load_registry().get("fake-predict")

@@ -10,12 +10,12 @@ import pytest
 from rdkit import Chem
 from safetensors.numpy import load_file
 
+from schemas.ensemble import members
 from schemas.errors import UsageError
 from schemas.items import Item, Molecule
 from schemas.outcomes import Prediction
 from schemas.scores import calibration_error
 from workers.engines.contract import Prepared
-from workers.engines.ensemble import members
 from workers.engines.load import load_engine
 from workers.engines.nearest import ENDPOINT, Learnt
 from workers.training.labelled import read_labelled, split

@@ -7,9 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from schemas.ensemble import members
 from schemas.registry import ModelEntry
-from workers.engines.ensemble import members
-from workers.weights import find
+from schemas.weight_files import find
 
 WIDTHS = {"fp32": 4, "bf16": 2, "int8": 4}
 """Bytes that a number with a fraction takes in memory, whatever it takes on the disk."""
@@ -19,8 +19,8 @@ MOST_HEAD = 100_000_000  # bytes; safetensors itself refuses more
 PICKLED = ".pt"  # read only from pinned packages
 
 
-def weights_bytes(entry: ModelEntry) -> int:
-    """Bytes of the weights once loaded in the entry's precision; 0 for an engine without any.
+def weights_bytes(entry: ModelEntry, *, fetch: bool = True) -> int:
+    """Bytes of the weights once loaded in the entry's precision; 0 for an engine without any. `fetch` as in `find`.
 
     Raises:
         ModelUnavailable: the weights are missing, or an ensemble's list of members is broken.
@@ -28,7 +28,7 @@ def weights_bytes(entry: ModelEntry) -> int:
     weights = entry.weights
     if weights.path is None and weights.package is None and weights.hub is None:
         return 0
-    folder = find(weights)
+    folder = find(weights, fetch=fetch)
     parts = [] if folder.is_file() else members(folder)
     files = [folder] if folder.is_file() else [file for part in parts for file in part.glob("*.safetensors")]
     pickled = [folder / name for name in weights.sha256 if name.endswith(PICKLED)]

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 
 from producer.broker import Broker
+from producer.counts import DispatcherCounts, Return
 from producer.fair import Times, choose
 from schemas.database import Connection, Database, connect, reachable
 from schemas.errors import RowError, ServerUnavailable
@@ -48,14 +49,22 @@ class Dispatcher:
         self._seen_at = 0.0
         self._here_since = 0.0
         self._listener: Connection | None = None
+        self.counts = DispatcherCounts()
         self.stop = threading.Event()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one leads, as far as it knows."""
+        return time.monotonic() < self._led_until
 
     def run(self) -> None:
         """Dispatch until stopped, outliving outages of PostgreSQL and of the broker."""
         while not self.stop.is_set():
             try:
                 listener = self._listen()  # before looking, so that no notice falls between look and sleep
-                self._sleep(listener, self.tick())
+                with self.counts.tick():
+                    wait = self.tick()
+                self._sleep(listener, wait)
             except ServerUnavailable as fault:
                 log.warning("%s", fault)
                 self._led_until = 0.0
@@ -69,7 +78,7 @@ class Dispatcher:
 
     def tick(self) -> float:
         """Do what is due once; returns the seconds until the next look."""
-        if not self._leads():
+        if not self._lead():
             return self._lease_seconds / 3
         if time.monotonic() - self._cared_at >= CARE_EVERY:
             self._care()
@@ -84,7 +93,7 @@ class Dispatcher:
             log.info("job %d is done", job)
         return BUSY_TICK if made or sent else STEADY_TICK if seen.live else IDLE_TICK
 
-    def _leads(self) -> bool:
+    def _lead(self) -> bool:
         """Renew the leadership when a third of its time has gone."""
         now = time.monotonic()
         if now < self._led_until - self._lease_seconds * 2 / 3:
@@ -102,24 +111,30 @@ class Dispatcher:
         if self._was_here():
             for worker in leases.close_lapsed(self._database, self._lease_seconds):
                 log.warning("worker %s was silent for %.0f s; its batches go to others", worker, self._lease_seconds)
+                self.counts.lapsed += 1
         if expired := dispatches.expire(self._database):
+            self.counts.returned[Return.WORKER_GONE] += expired
             log.warning("%d batches return from workers that are gone", expired)
         self._isolate_suspects()
         if self._broker.was_emptied():
             recalled = dispatches.recall(self._database)
             self._broker.mark()
+            self.counts.returned[Return.BROKER_EMPTY] += recalled
             log.info("the broker is empty: %d batches will be sent again", recalled)
         with self._database.transaction() as connection:
             queues, (served, _) = dispatches.queues(connection), workers(connection)
         for queue in queues:
             if queue not in served:
                 if stranded := dispatches.recall(self._database, queue):
+                    self.counts.returned[Return.STRANDED] += stranded
                     log.warning("%d messages of %s return: none of its workers is live", stranded, queue)
                 continue
             empty = self._broker.depth(queue) == 0
             if empty and (lost := dispatches.recall(self._database, queue, LOST_AFTER)):
+                self.counts.returned[Return.LOST] += lost
                 log.warning("%d messages of %s were lost and will be sent again", lost, queue)
             if overtaken := dispatches.recall_overtaken(self._database, queue, OVERTAKEN_AFTER):
+                self.counts.returned[Return.OVERTAKEN] += overtaken
                 log.warning("%d messages of %s were overtaken and will be sent again", overtaken, queue)
 
     def _was_here(self) -> bool:
@@ -164,6 +179,7 @@ class Dispatcher:
         self._times[lane.queue] = choice.times
         handed = dispatches.dispatch(self._database, choice.batches, lane.queue)
         self._broker.publish(lane.queue, handed)
+        self.counts.messages[lane.queue] += len(handed)
         return len(handed)
 
     def _listen(self) -> Connection:

@@ -18,11 +18,18 @@ def recall(database: Database, model: int, device: str) -> dict[str, Any] | None
     return None if row is None else row["learnt"]
 
 
-def remember(database: Database, model: int, device: str, learnt: dict[str, Any]) -> None:
-    """Keep what was learnt; of two workers with one type of device the later one counts."""
+def remember(
+    database: Database, model: int, device: str, learnt: dict[str, Any], row_seconds: float | None = None
+) -> None:
+    """Keep what was learnt; of two workers with one type of device the later one counts.
+
+    `row_seconds` is how long the device computed for an outcome, on average; None leaves what is known of that.
+    """
     with database.transaction() as connection:
         connection.execute(
-            "INSERT INTO costs (model_id, device, learnt, updated_at) VALUES (%s, %s, %s, clock_timestamp()) "
-            "ON CONFLICT (model_id, device) DO UPDATE SET learnt = excluded.learnt, updated_at = excluded.updated_at",
-            (model, device, Jsonb(learnt)),
+            "INSERT INTO costs (model_id, device, learnt, row_seconds, updated_at) "
+            "VALUES (%s, %s, %s, %s, clock_timestamp()) "
+            "ON CONFLICT (model_id, device) DO UPDATE SET learnt = excluded.learnt, updated_at = excluded.updated_at, "
+            "row_seconds = coalesce(excluded.row_seconds, costs.row_seconds)",
+            (model, device, Jsonb(learnt), row_seconds),
         )

@@ -95,6 +95,7 @@ costs = Table(
     Column("device", Text, primary_key=True),  # a type of device, such as a GPU's name, not one of them
     Column("learnt", JSONB, nullable=False),  # workers.cost.CostModel.state
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("row_seconds", Double),  # seconds of the device that an outcome took; null before any was measured
 )
 
 jobs = Table(
@@ -206,6 +207,8 @@ batches = Table(
     Index("batches_pending", "job_id", "id", postgresql_where=text("state = 'pending'")),
     Index("batches_queued", "dispatched_at", postgresql_where=text("state = 'queued'")),
     Index("batches_running", "lease_id", postgresql_where=text("state = 'running'")),
+    Index("batches_done", "job_id", "finished_at", postgresql_where=text("state = 'done'")),
+    Index("batches_crashed", "job_id", postgresql_where=text("crashes > 0")),
     Index(None, "job_id"),
 )
 

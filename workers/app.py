@@ -26,6 +26,7 @@ from workers.lease import LeaseKeeper
 from workers.runner import Runner
 from workers.shelf import Shelf
 from workers.tickets import DeviceLost
+from workers.traces import Traces, traces_of
 from workers.trainer import Trainer
 from workers.watchdog import Watchdog
 
@@ -46,6 +47,7 @@ class Worker:
     shelf: Shelf
     watchdog: Watchdog
     database: Database
+    traces: Traces | None
 
 
 def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: Settings) -> Worker:
@@ -53,13 +55,14 @@ def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: 
     database = Database(database_url, size=min(4, info.slots + 1))
     processes = processes_beside(settings.prepare_processes)
     shelf = Shelf(database, info.device, slots=info.slots, processes=processes, bound=settings.model_memory)
-    runner = Runner(database, shelf, Trainer(database, info.device, settings.drain_seconds))
+    traces = traces_of(info.worker)
+    runner = Runner(database, shelf, Trainer(database, info.device, settings.drain_seconds), traces)
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)
     )
     app = make_app(broker_url, lambda message: runner.run(message, keeper))
     watchdog = Watchdog(shelf, runner, on_stuck=lambda: end_process(START_AGAIN))
-    worker = Worker(app, keeper, runner, shelf, watchdog, database)
+    worker = Worker(app, keeper, runner, shelf, watchdog, database, traces)
     _connect_signals(worker, settings.drain_seconds)
     return worker
 
@@ -152,6 +155,8 @@ def _connect_signals(worker: Worker, drain: float) -> None:
         worker.shelf.report()
         worker.keeper.stop()
         worker.database.close()
+        if worker.traces is not None:
+            worker.traces.close()
 
     worker_init.connect(start, weak=False)
     worker_shutting_down.connect(drain_in_background, weak=False)

@@ -57,6 +57,11 @@ class BatcherStats:
         """Seconds that a row waited for the device, on average."""
         return self.queued_seconds / self.rows if self.rows else 0.0
 
+    @property
+    def row_seconds(self) -> float | None:
+        """Seconds of the device that an outcome took, on average; None before there is one."""
+        return self.busy_seconds / self.rows if self.rows else None
+
     def since(self, earlier: BatcherStats) -> BatcherStats:
         """What was done after an earlier snapshot; what holds at a moment only stays as it is in this one."""
         return self._with(earlier, sub)

@@ -37,6 +37,18 @@ class Gpu:
         return f"gpu{self.number}" if self.slice is None else f"gpu{self.number}.{self.slice}"
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a GPU stands: bytes of memory in all and free, and the share of the last moment that it computed, 0 to 1.
+
+    None: NVML does not tell it of a slice.
+    """
+
+    memory: int
+    free: int
+    busy: float | None
+
+
 def find_gpus() -> list[Gpu]:
     """The GPUs, a cut one as its slices; none where NVIDIA's driver is not installed or does not answer.
 
@@ -52,6 +64,22 @@ def find_gpus() -> list[Gpu]:
             except pynvml.NVMLError as fault:
                 log.warning("gpu%d is left out: %s", number, fault)
         return found
+
+
+def load_of(uuid: str) -> Load | None:
+    """How the GPU or slice with that UUID stands, with what others do on it; None where it cannot be asked."""
+    with _nvml() as there:
+        if not there:
+            return None
+        busy = None
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        except pynvml.NVMLError:  # it has fallen off the bus
+            return None
+        with suppress(pynvml.NVMLError):
+            busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+        return Load(int(memory.total), int(memory.free), busy)
 
 
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:

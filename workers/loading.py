@@ -85,5 +85,6 @@ class ModelLoader:
 
     def remember(self, number: int, model: LoadedModel) -> None:
         """Keep what the micro-batches were found to cost. Nothing is lost that would not be learnt again."""
+        learnt, row_seconds = model.cost.state(), model.batcher.stats().row_seconds
         with suppress(ServerUnavailable):
-            costs.remember(self._database, number, device_type(self._device), model.cost.state())
+            costs.remember(self._database, number, device_type(self._device), learnt, row_seconds)

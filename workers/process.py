@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.endpoints import find_servers
@@ -22,6 +23,7 @@ from schemas.settings import load_settings
 from workers.app import make_worker, serve
 from workers.metrics import WorkerCollector
 from workers.probe import UNUSABLE, probe
+from workers.usage import read_usage
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,9 @@ def main() -> None:
     memory = options.memory and min(options.memory, settings.model_memory or options.memory)
     info = WorkerInfo(options.name, options.device, os.getpid(), queues, options.slots, software_versions(), memory)
     worker = make_worker(info, servers.database_url, servers.broker_url, settings)
-    serve_metrics(WorkerCollector(worker.shelf.counts), settings.metrics_address, options.metrics_port)
+    usage = partial(read_usage, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    metrics = WorkerCollector(options.name, worker.shelf.counts, worker.runner.verdicts, usage)
+    serve_metrics(metrics, settings.metrics_address, options.metrics_port)
     serve(worker, info)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,6 +32,7 @@ from workers.loading import LoadedModel
 from workers.shelf import Shelf
 from workers.spans import Spans, Step
 from workers.tickets import DeviceLost, Stopped, Ticket
+from workers.traces import Traces
 from workers.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -42,13 +44,17 @@ RETRY = 0.5  # seconds until finished results are offered again while PostgreSQL
 class Runner:
     """Shared by the threads of a worker; each call of `run` is one batch."""
 
-    def __init__(self, database: Database, shelf: Shelf, trainer: Trainer | None = None) -> None:
+    def __init__(
+        self, database: Database, shelf: Shelf, trainer: Trainer | None = None, traces: Traces | None = None
+    ) -> None:
         self._database = database
+        self._traces = traces
         self._shelf = shelf
         self._trainer = trainer
         self._lock = threading.Lock()
         self._waiting: dict[Ticket, int] = {}  # to the number of outcomes that each is waited for
         self._deadlines: dict[int, float] = {}  # of the batches that are being prepared
+        self._verdicts: Counter[str] = Counter()
         self._stopping = threading.Event()  # what is still held goes back
         self._draining = False
         self._hurried = False
@@ -65,9 +71,9 @@ class Runner:
             draining = self._draining
             self._running += not draining
         if draining:
-            return self._leave(message)
+            return self._count(self._leave(message))
         try:
-            return self._run(message, lease)
+            return self._count(self._run(message, lease))
         finally:
             with self._changed:
                 self._running -= 1
@@ -91,6 +97,8 @@ class Runner:
             log.info("batch %d, fence %d: %s (%s)", message.batch, message.fence, verdict, spans)
         if batch is not None:
             self._shelf.count(batch.model, spans)
+            if self._traces is not None:
+                self._traces.tell(batch, spans, verdict)
         return verdict
 
     def _carry_out(self, batch: ClaimedBatch, spans: Spans) -> str:
@@ -123,6 +131,16 @@ class Runner:
             log.error("batch %d of job %d was given up", batch.id, batch.job, exc_info=fault)
             verdict = self._record(lambda: self._give_up(batch))
         return verdict
+
+    def _count(self, verdict: str) -> str:
+        with self._lock:
+            self._verdicts[verdict] += 1
+        return verdict
+
+    def verdicts(self) -> dict[str, int]:
+        """How often each thing became of a batch so far, in the words of `run`."""
+        with self._lock:
+            return dict(self._verdicts)
 
     def overdue(self) -> int | None:
         """A batch that is so far past its deadline that its thread must be stuck, for the watchdog."""

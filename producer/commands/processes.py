@@ -96,7 +96,7 @@ def dispatch(
 
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
-        end_metrics = serve_metrics(DispatcherCollector(database), settings.metrics_address, metrics_port)
+        end_metrics = serve_metrics(DispatcherCollector(database, dispatcher), settings.metrics_address, metrics_port)
         dispatcher.run()
         end_metrics()
     broker.close()

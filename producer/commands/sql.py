@@ -32,7 +32,7 @@ def sql(
     url: Annotated[bool, typer.Option("--url", help="Print the database's URL, password included.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read from the views: analysis.jobs, predictions, summaries, generations, failures, provenance."""
+    """Read from the views: analysis.jobs, predictions, summaries, generations, failures, provenance, outstanding."""
     if url:
         typer.echo(find_database(load_settings()))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -29,6 +30,7 @@ class ClaimedBatch:
     samples: int
     weight: float
     retry: bool
+    sent_at: datetime  # when the dispatcher handed it over, by PostgreSQL's clock
     items: tuple[Item, ...]
 
     @property
@@ -55,7 +57,8 @@ def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bo
             return None
         row = connection.execute(
             "SELECT b.id, b.fence, b.job_id, j.task, j.model_id, j.parameters, j.samples, j.weight, b.retry, "
-            "j.corpus_id, b.first_row, b.end_row, b.only_rows FROM batches b JOIN jobs j ON j.id = b.job_id "
+            "b.dispatched_at, j.corpus_id, b.first_row, b.end_row, b.only_rows "
+            "FROM batches b JOIN jobs j ON j.id = b.job_id "
             "WHERE b.id = %(batch)s AND b.fence = %(fence)s AND b.state = 'running' AND b.lease_id = %(lease)s",
             wanted,
         ).fetchone()
@@ -73,6 +76,7 @@ def claim(database: Database, message: BatchMessage, lease: int, *, repeated: bo
         samples=row["samples"],
         weight=row["weight"],
         retry=row["retry"],
+        sent_at=row["dispatched_at"],
         items=items,
     )
 

@@ -116,6 +116,12 @@ def listed(database: Database) -> list[Listed]:
     return [Listed(**{**row, "state": WorkerState(row["state"])}) for row in rows]
 
 
+def given_up(connection: Connection) -> list[str]:
+    """The names of the workers that living supervisors start no more."""
+    rows = connection.execute(f"SELECT name FROM workers w WHERE reason IS NOT NULL AND {_LIVE} ORDER BY name")
+    return [row["name"] for row in rows]
+
+
 def scale(database: Database, host: str, count: int) -> list[str]:
     """Want so many workers on a host, healthy ones first, and return their names. On the CPU new ones are entered.
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.acceptance.lab import SCIQUEUE, Lab, lab
+from tests.acceptance.lab import SCIQUEUE, Lab, lab, until
 from tests.seq2seq_checkpoint import make_t5_checkpoint
-from workers.gpus import find_gpus
+from workers.gpus import find_gpus, load_of
 
 SAMPLES = 10_000
 TOLERANCE = 1e-3  # between a value from the CPU and from the GPU, relative to it or to 1
@@ -65,6 +65,15 @@ def samples(site: Lab) -> str:
     return f"{SAMPLES:,} samples in {seconds:.1f} s, Valid {float(found['valid']):.3f}"
 
 
+def watched(site: Lab) -> str:
+    """What NVML tells of the GPU, while it works: its memory, and unless it is a slice how much it computes."""
+    gpu = find_gpus()[0]
+    site.command("submit", "--task", "generate", "--count", str(SAMPLES), "--again")
+    load = until(lambda: (now := load_of(gpu.uuid)) and (now.busy or gpu.slice is not None) and now, 120.0)
+    assert load.memory == gpu.memory and 0 < load.free < load.memory, (load, gpu)
+    return f"{load.free / 2**30:.1f} of {load.memory / 2**30:.1f} GiB free, busy {load.busy}"
+
+
 def short_of_memory(_: Lab) -> str:
     """Another program takes the GPU's memory before a worker loads its model: the job ends all the same."""
     with subprocess.Popen(
@@ -106,7 +115,7 @@ def rates(_: Lab) -> str:
 
 
 CHECKS: dict[str, Callable[[Lab], str]] = {
-    check.__name__: check for check in (pinning, molecules, samples, short_of_memory, rates)
+    check.__name__: check for check in (pinning, molecules, samples, watched, short_of_memory, rates)
 }
 
 

@@ -153,11 +153,11 @@ def test_one_leads_and_a_standby_takes_over_when_it_is_silent(broker: Broker, da
     first, second = Dispatcher(database, broker, 1.0), Dispatcher(database, broker, 1.0)
     second._holder = "another:1"
     first.tick()
-    assert first._leads()
-    assert not second._leads()
-    until(second._leads, 5.0)
+    assert first._lead()
+    assert not second._lead()
+    until(second._lead, 5.0)
     first._led_until = 0.0
-    assert not first._leads()
+    assert not first._lead()
 
 
 @contextmanager

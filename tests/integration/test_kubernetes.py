@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from producer.client import Client
+from schemas import costs
 from schemas.command import build
 from schemas.database import Database
 from schemas.settings import Settings
@@ -36,17 +37,22 @@ def test_a_worker_has_longer_to_end_than_it_drains() -> None:
     assert PODS["sciqueue-worker"]["terminationGracePeriodSeconds"] > Settings().drain_seconds
 
 
-def test_keda_asks_for_the_rows_that_are_left(database_url: str, database: Database) -> None:
+def test_keda_asks_for_the_seconds_that_are_left_and_for_one_worker_where_nobody_knows(
+    database_url: str, database: Database
+) -> None:
     assert SCALED["spec"]["scaleTargetRef"]["name"] in PODS
     [trigger] = SCALED["spec"]["triggers"]
+    target = float(trigger["metadata"]["targetQueryValue"])
     assert _left(database, trigger["metadata"]["query"]) == 0
     with Client(database_url) as client:
         client.submit(["CCO", "CCN", "C1CC"], task="predict", model="fake-predict", name="three")
-    assert _left(database, trigger["metadata"]["query"]) == 3
+    assert _left(database, trigger["metadata"]["query"]) == target
+    costs.remember(database, 1, "cpu", {}, row_seconds=100.0)
+    assert _left(database, trigger["metadata"]["query"]) == 300.0
 
 
-def _left(database: Database, query: str) -> int:
+def _left(database: Database, query: str) -> float:
     with database.transaction() as connection:
         [row] = connection.execute(query.encode()).fetchall()
     [left] = row.values()
-    return int(left)
+    return float(left)

@@ -61,7 +61,19 @@ def test_every_row_of_a_batch_has_its_outcome_rejected_ones_too(
 def test_a_repeated_message_is_refused(database: Database, shelf: Shelf, keeper: LeaseKeeper) -> None:
     message = _dispatched(database, ["CCO"])
     runner = Runner(database, shelf)
-    assert [runner.run(message, keeper), runner.run(message, keeper)] == ["done", "refused"]
+    assert [runner.run(message, keeper) for _ in range(3)] == ["done", "refused", "refused"]
+    assert runner.verdicts() == {"done": 1, "refused": 2}
+
+
+def test_what_a_row_took_is_kept_for_those_who_ask_what_is_left(
+    database: Database, shelf: Shelf, keeper: LeaseKeeper
+) -> None:
+    message = _dispatched(database, ["CCO"] * 100, ns_per_token=1e6)
+    Runner(database, shelf).run(message, keeper)
+    shelf.stop(0.0)
+    with database.transaction() as connection:
+        [kept] = connection.execute("SELECT row_seconds FROM costs").fetchall()
+    assert kept["row_seconds"] >= 0.003  # three tokens a row, a millisecond each
 
 
 def test_a_rejected_prompt_fails_once_for_each_of_its_samples(

@@ -1,7 +1,7 @@
 """NVIDIA's management library as a machine with GPUs would answer: first on PYTHONPATH, it stands for the real binding.
 
-`SIMULATED_GPUS` is JSON, an object a GPU: uuid, and if they matter memory, cpus (numbers), slices (UUIDs of MIG) and
-lost (it has fallen off the bus). Not set: a machine without the driver.
+`SIMULATED_GPUS` is JSON, an object a GPU: uuid, and if they matter memory and used (bytes), busy (percent), cpus
+(numbers), slices (UUIDs of MIG) and lost (it has fallen off the bus). Not set: a machine without the driver.
 """
 
 from __future__ import annotations
@@ -42,6 +42,15 @@ def nvmlDeviceGetHandleByIndex(index: int) -> dict[str, Any]:
     return gpu
 
 
+def nvmlDeviceGetHandleByUUID(uuid: str) -> dict[str, Any]:
+    for index, gpu in enumerate(_gpus()):
+        if gpu["uuid"] == uuid:
+            return nvmlDeviceGetHandleByIndex(index)
+        if uuid in gpu.get("slices", []):
+            return nvmlDeviceGetMigDeviceHandleByIndex(gpu, gpu["slices"].index(uuid))
+    raise NVMLError_NotFound("Not Found")
+
+
 def nvmlDeviceGetName(handle: dict[str, Any]) -> str:
     return str(handle.get("name", "Simulated GPU"))
 
@@ -51,7 +60,14 @@ def nvmlDeviceGetUUID(handle: dict[str, Any]) -> str:
 
 
 def nvmlDeviceGetMemoryInfo(handle: dict[str, Any]) -> Any:
-    return SimpleNamespace(total=handle.get("memory", 80 << 30))
+    total, used = handle.get("memory", 80 << 30), handle.get("used", 0)
+    return SimpleNamespace(total=total, used=used, free=total - used)
+
+
+def nvmlDeviceGetUtilizationRates(handle: dict[str, Any]) -> Any:
+    if handle["uuid"].startswith("MIG-"):
+        raise NVMLError("Not Supported")
+    return SimpleNamespace(gpu=handle.get("busy", 0))
 
 
 def nvmlDeviceGetMigMode(handle: dict[str, Any]) -> tuple[int, int]:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from workers import gpus as module
-from workers.gpus import find_gpus, visible_gpus
+from workers.gpus import Load, find_gpus, load_of, visible_gpus
 
 SIMULATED = Path(__file__).parents[2] / "simulated" / "pynvml.py"
-WHOLE = {"uuid": "GPU-aaaa-1", "name": "H100", "memory": 80 << 30, "cpus": [0, 1, 65]}
+WHOLE = {"uuid": "GPU-aaaa-1", "name": "H100", "memory": 80 << 30, "used": 8 << 30, "busy": 37, "cpus": [0, 1, 65]}
 CUT = {"uuid": "GPU-bbbb-2", "slices": ["MIG-1111", "MIG-2222"]}
 LOST = {"uuid": "GPU-cccc-3", "lost": True}
 LAST = {"uuid": "GPU-aabb-4"}
@@ -37,6 +37,7 @@ def _are(monkeypatch: pytest.MonkeyPatch, *gpus: dict[str, Any]) -> None:
 def test_a_machine_without_the_driver_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SIMULATED_GPUS", raising=False)
     assert find_gpus() == []
+    assert load_of("GPU-aaaa-1") is None
 
 
 @pytest.mark.usefixtures("machine")
@@ -69,3 +70,11 @@ def test_whole_gpus_and_slices_are_found_and_a_lost_one_is_left_out() -> None:
 )
 def test_what_is_visible_is_read_as_cuda_reads_it(visible: str | None, left: list[str]) -> None:
     assert [gpu.name for gpu in visible_gpus(find_gpus(), visible)] == left
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_gpus_memory_and_use_are_told_a_slices_memory_alone_and_nothing_of_a_lost_one() -> None:
+    assert load_of("GPU-aaaa-1") == Load(80 << 30, 72 << 30, 0.37)
+    assert load_of("MIG-2222") == Load(10 << 30, 10 << 30, None)
+    assert load_of("GPU-cccc-3") is None
+    assert load_of("GPU-none") is None

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A version is named because a looser request fetches CUDA libraries of several GB. On a GPU host: make TORCH=torch
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo up down test test-all check format chaos fleet gpu image pictures bench bench-flower bench-load bench-fairness bench-memory scaling clean
+.PHONY: demo up down test test-all check format chaos fleet netns servers gpu image pictures bench bench-flower bench-load bench-fairness bench-memory scaling clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml Makefile
@@ -47,6 +47,12 @@ chaos: $(VENV)/.installed    ## kill every kind of process 30 times and count th
 
 fleet: $(VENV)/.installed    ## kill, add, drain and crash workers during 200,000 rows, and count them; PLOT=file.svg to draw it
 	$(BIN)/python -m tests.acceptance.fleet $(if $(PLOT),--plot $(PLOT))
+
+netns: $(VENV)/.installed    ## one job on two hosts (network namespaces), one of which is cut off for a minute, in three ways
+	$(BIN)/python -m tests.acceptance.two_hosts
+
+servers: $(VENV)/.installed    ## all tasks on Debian's own PostgreSQL and Redis, real data from SCIQUEUE_TEST_DATA
+	$(BIN)/python -m tests.acceptance.servers
 
 gpu: $(VENV)/.installed    ## pinning, equal values, a full GPU, rates: on a machine with a GPU (make TORCH=torch)
 	$(BIN)/python -m tests.acceptance.gpu

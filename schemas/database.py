@@ -37,8 +37,11 @@ _AWAY = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.ReadOnlySqlTransaction,
 )
+# The server's end of the connection, too: it would keep a session whose client vanished, with its locks, for a minute.
 _SESSION = (
-    "SET search_path = sciqueue, public; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'"
+    "SET search_path = sciqueue, public; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; "
+    "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; "
+    "SET tcp_user_timeout = '15s'"
 )
 
 

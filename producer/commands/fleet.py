@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from producer import display
-from producer.commands.common import opened
+from producer.commands.common import AsJson, opened, print_json
 from schemas.command import PROCESSES, examples
 from schemas.database import Database
 from schemas.errors import NotFound, UsageError
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         rich_help_panel=PROCESSES,
         epilog=examples(
-            "sciqueue scale # lists the workers of all hosts",
+            "sciqueue scale # lists the workers of all hosts; --json for programs",
             "sciqueue scale 4 # so many on the one host that there is",
             "sciqueue scale 2 --host rack1 --host rack2 # so many on each of these",
         ),
@@ -44,17 +45,23 @@ def scale(
     count: Annotated[int | None, typer.Argument(min=0, help="Workers that shall run on the host.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="May be repeated; needed where there are several.")] = None,
     no_wait: NoWait = False,
+    as_json: AsJson = False,
 ) -> None:
     """Change how many workers run on a host, or list those there are.
 
-    Those that are too many finish the batches that they hold first. On a CPU there may be any number, on GPUs one
-    each. A host whose `sciqueue worker` is started anew begins with all its devices.
+    Those that are too many finish the batches that they hold first. On a CPU there may be any number, on GPUs one each.
+
+    A host whose `sciqueue worker` is started anew begins with all its devices. --json lists the workers.
     """
     with opened() as database:
         if count is None:
             if host:
                 raise UsageError("--host: say how many workers, such as 'sciqueue scale 2 --host …'")
-            _print(roster.listed(database))
+            listed = roster.listed(database)
+            if as_json:
+                print_json([asdict(one) for one in listed])
+            else:
+                _print(listed)
             return
         hosts = host or [_only_host(database)]
         up = [name for one in hosts for name in roster.scale(database, one, count)]

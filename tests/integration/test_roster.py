@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -104,3 +105,5 @@ def test_where_several_hosts_are_the_command_asks_which(database: Database) -> N
     assert "rack: 2 workers" in sciqueue("scale", "2", "--host", "rack", "--no-wait").out
     assert len(_wanted(database)) == 3
     assert "cpu0@lab: to be drained" in sciqueue("drain", "cpu0@lab", "--no-wait").out
+    listed = {one["name"]: one for one in json.loads(sciqueue("scale", "--json").out)}
+    assert (listed["cpu0@lab"]["wanted"], listed["cpu1@rack"]["wanted"]) == (False, True)

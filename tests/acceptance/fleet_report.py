@@ -110,7 +110,7 @@ def read(site: Lab, phases: Sequence[Phase], device_rate: float) -> Timeline:
     shifts = site.query(
         "SELECT extract(epoch FROM started_at)::float8 AS began, "
         "coalesce(extract(epoch FROM closed_at)::float8, 'infinity') AS ended "
-        "FROM sciqueue.leases WHERE 'sciqueue.predict' = ANY(queues)"
+        "FROM sciqueue.leases WHERE NOT starts_with(worker, 'suspects-')"  # a drained one serves no queue any more
     )
     return Timeline(
         phases,

@@ -314,7 +314,9 @@ class Careless(Device):
 
 
 @pytest.mark.parametrize(
-    "mix_up", [lambda made: made[:1], lambda made: made[::-1], lambda made: made[:1] * len(made)], ids=str
+    "mix_up",
+    [lambda made: made[:1], lambda made: made[::-1], lambda made: made[:1] * len(made)],
+    ids=["too few", "turned round", "one for all"],
 )
 def test_outcomes_are_never_given_to_another_row(started, mix_up):
     outcomes = started(Careless(entry(wait_ms=0), mix_up)).submit(units(9), job=1).result(5)

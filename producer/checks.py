@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import version
 
 import redis
@@ -32,7 +31,6 @@ def checks(settings: Settings) -> Iterator[Check]:
         yield Check("servers", False, "none are set up", str(fault))
         return
     yield from _postgres(servers.database_url)
-    yield from _given_up(servers.database_url)
     yield _broker(servers.broker_url)
     info = StackFile(settings).running()
     found = f"process {info.pid}, Flower at {info.flower_url}" if info else "not running here"
@@ -58,29 +56,22 @@ def _postgres(url: str) -> Iterator[Check]:
                 slots = leases.slots_by_queue(connection)
                 found = ", ".join(f"{queue}: {count} slots" for queue, count in sorted(slots.items())) or "none live"
                 yield Check("workers", bool(slots), found, "'sciqueue up' or 'sciqueue worker' starts one")
-                if slots:
-                    yield from _unserved(url)
+                if row["version_num"] == newest_revision():
+                    yield from _fleet(url)
     except SciqueueError as fault:
         yield Check("PostgreSQL", False, str(fault), _START)
 
 
-def _given_up(url: str) -> Iterator[Check]:
-    """The devices that their supervisors start no more, if there are any."""
-    with suppress(SciqueueError), Database(url, size=1, timeout=5.0) as database:
-        for one in roster.listed(database):
-            if one.reason:
-                yield Check(
-                    one.name, False, f"given up: it {one.reason}", "mend it, then 'sciqueue scale' starts it again"
-                )
-
-
-def _unserved(url: str) -> Iterator[Check]:
-    """The jobs that none of the live workers can serve."""
+def _fleet(url: str) -> Iterator[Check]:
+    """The devices that their supervisors start no more, and the jobs that none of the live workers can serve."""
     with Database(url, size=1) as database:
+        given_up = [one for one in roster.listed(database) if one.reason]
         offers = [(lease["queues"], lease["memory"]) for lease in leases.live(database)]
         running = [job for job in progress.of_jobs(database, live_only=True) if job.state is JobState.RUNNING]
+    for one in given_up:
+        yield Check(one.name, False, f"given up: it {one.reason}", "mend it, then 'sciqueue scale' starts it again")
     for job in running:
-        if job.outstanding and (missing := lack(job, offers)):
+        if offers and job.outstanding and (missing := lack(job, offers)):
             yield Check(f"job {job.id}", False, missing, "it goes on by itself once there is one")
 
 

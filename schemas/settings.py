@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         default=None, description="user:password for Flower; unset: generated; 'off': no password."
     )
 
+    telemetry: str | None = Field(
+        default=None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",  # OpenTelemetry's own name; its SDK reads the rest by itself
+        description="Where a collector of OpenTelemetry listens, which gets a trace a batch; unset: no traces.",
+    )
+
     @property
     def models_folder(self) -> Path:
         """Registry entries of models that were trained on this machine, one a file."""

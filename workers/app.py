@@ -55,7 +55,7 @@ def make_worker(info: WorkerInfo, database_url: str, broker_url: str, settings: 
     database = Database(database_url, size=min(4, info.slots + 1))
     processes = processes_beside(settings.prepare_processes)
     shelf = Shelf(database, info.device, slots=info.slots, processes=processes, bound=settings.model_memory)
-    traces = traces_of(info.worker)
+    traces = traces_of(info.worker, settings.telemetry)
     runner = Runner(database, shelf, Trainer(database, info.device, settings.drain_seconds), traces)
     keeper = LeaseKeeper(
         database, info, settings.lease_seconds, on_lost=runner.abandon, on_broken=lambda: end_process(START_AGAIN)

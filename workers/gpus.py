@@ -77,7 +77,7 @@ def load_of(uuid: str) -> Load | None:
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         except pynvml.NVMLError:  # it has fallen off the bus
             return None
-        with suppress(pynvml.NVMLError):
+        with suppress(pynvml.NVMLError):  # it is not told of a slice
             busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
         return Load(int(memory.total), int(memory.free), busy)
 

@@ -55,7 +55,7 @@ class LeaseKeeper:
     def drain(self) -> None:
         """Say that this worker takes no new batch. If PostgreSQL is away nothing is lost: what comes is left."""
         self._info = replace(self._info, queues=[])  # for a lease that must be taken anew meanwhile
-        with suppress(ServerUnavailable):
+        with suppress(ServerUnavailable):  # then batches that come are handed back one by one
             leases.drain(self._database, self.id)
 
     def stop(self) -> None:

@@ -224,7 +224,7 @@ class Supervisor:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "workers.process"),
-                *("--name", name, "--device", device.torch),
+                *("--name", name, "--device", device.torch, "--gpu", device.visible),
                 *("--queues", ",".join(queues), "--slots", str(slots)),
                 *(("--memory", str(device.memory)) if device.memory is not None else ()),
                 *(("--cpus", ",".join(map(str, sorted(device.cpus)))) if device.cpus else ()),

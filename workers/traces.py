@@ -1,13 +1,12 @@
 """A trace a batch for OpenTelemetry, from its hand-over by the dispatcher to its commit: the extra `telemetry`.
 
-Off unless OTEL_EXPORTER_OTLP_ENDPOINT names a collector; other variables of OpenTelemetry's own tell its SDK the rest.
+Off unless the settings name a collector; the variables of OpenTelemetry's own tell its SDK where and how.
 Spans are made when a batch has ended, of what was measured anyway, and are sent from a thread of their own: a collector
 that is away costs the traces and no work. Source: OpenTelemetry's specification of the SDK's environment variables.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,8 +17,6 @@ from workers.spans import Span
 
 if TYPE_CHECKING:
     from schemas.ledger.claims import ClaimedBatch
-
-ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class Traces:
@@ -37,7 +34,9 @@ class Traces:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as fault:
-            raise ConfigurationError(f"{ENDPOINT} is set: pip install 'sciqueue[telemetry]', or unset it") from fault
+            raise ConfigurationError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT is set: pip install 'sciqueue[telemetry]', or unset it"
+            ) from fault
         resource = Resource.create({"service.name": "sciqueue-worker", "service.instance.id": worker})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -71,9 +70,9 @@ class Traces:
         self._provider.shutdown()
 
 
-def traces_of(worker: str) -> Traces | None:
+def traces_of(worker: str, collector: str | None) -> Traces | None:
     """For a worker of that name, if a collector is named."""
-    return Traces(worker) if os.environ.get(ENDPOINT) else None
+    return Traces(worker) if collector else None
 
 
 def _nanoseconds(when: datetime) -> int:

@@ -70,8 +70,8 @@ def _gpu_worker(site: Lab) -> Iterator[int]:
     """It gets no work, since only a part of torch is simulated."""
     port = free_port()
     simulated = {"CUDA_VISIBLE_DEVICES": "GPU-a", "SIMULATED_GPUS": '[{"uuid": "GPU-a", "used": 1024, "busy": 50}]'}
-    command = [sys.executable, "-m", "workers.process", "--name", "gpu0@here", "--device", "cuda", "--slots", "1"]
-    command += ["--queues", Task.TRAIN.queue, "--metrics-port", str(port), "--parent", str(os.getpid())]
+    command = [sys.executable, "-m", "workers.process", "--name", "gpu0@here", "--device", "cuda", "--gpu", "GPU-a"]
+    command += ["--slots", "1", "--queues", Task.TRAIN.queue, "--metrics-port", str(port), "--parent", str(os.getpid())]
     with _serving(command, {**site.environment, **simulated, "PYTHONPATH": str(SIMULATED)}, port):
         yield port
 

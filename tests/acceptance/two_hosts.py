@@ -125,9 +125,9 @@ class TwoHosts:
     def _locks(self, job: int) -> Iterator[None]:
         """A session of beta that is in the midst of a transaction, as a worker's that writes outcomes."""
         command = [*self.far.enter, sys.executable, "-c", _HOLD, str(self.site.environment["SCIQUEUE_DATABASE_URL"])]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen([*command, str(job)], **pipes) as holder:  # type: ignore[call-overload]
-            assert holder.stdout.readline() == b"held\n"
+        pipe = subprocess.PIPE
+        with subprocess.Popen([*command, str(job)], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as holder:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
             yield
 
     def _first(self, job: int, host: str, claimed_after: float = 0.0) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from producer.broker import Broker
 from schemas.database import Database
 from schemas.items import Task
 from schemas.ledger import leases
@@ -27,6 +28,13 @@ def library(tmp_path: Path) -> Path:
     file = tmp_path / "library.csv"
     file.write_text("id,smiles,note\na,CCO,first\nb,bad1,second\nc,,third\nd,CC,fourth\n")
     return file
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Broker]:
+    made = Broker(broker_url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -28,13 +28,6 @@ WINDOW = 1  # a quarter of eight slots, but for the place that is kept for anoth
 
 
 @pytest.fixture
-def broker(broker_url: str) -> Iterator[Broker]:
-    made = Broker(broker_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def dispatcher(database: Database, broker: Broker) -> Dispatcher:
     return Dispatcher(database, broker, lease_seconds=2.0)
 

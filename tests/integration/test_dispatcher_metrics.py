@@ -27,13 +27,6 @@ Values = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
-def broker(broker_url: str) -> Iterator[Broker]:
-    made = Broker(broker_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def dispatcher(database: Database, broker: Broker) -> Dispatcher:
     return Dispatcher(database, broker, lease_seconds=60.0)
 

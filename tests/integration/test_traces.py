@@ -17,11 +17,14 @@ from schemas.database import Database
 from schemas.errors import ConfigurationError
 from schemas.items import Task
 from schemas.registry import load_registry
+from schemas.settings import load_settings
 from tests.integration.worker_part import send
 from workers.lease import LeaseKeeper
 from workers.runner import Runner
 from workers.shelf import Shelf
-from workers.traces import ENDPOINT, traces_of
+from workers.traces import traces_of
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def test_each_batch_is_one_trace_from_its_hand_over_to_its_commit(
     ).job
     with _collector() as (url, bodies):
         monkeypatch.setenv(ENDPOINT, url)
-        traces = traces_of("cpu0@test")
+        traces = traces_of("cpu0@test", load_settings().telemetry)
         assert traces is not None
         shelf = Shelf(database, "cpu")
         runner = Runner(database, shelf, traces=traces)
@@ -100,7 +103,7 @@ def test_a_step_that_broke_off_says_so(
     )
     with _collector() as (url, bodies):
         monkeypatch.setenv(ENDPOINT, url)
-        traces = traces_of("cpu0@test")
+        traces = traces_of("cpu0@test", load_settings().telemetry)
         shelf = Shelf(database, "cpu")
         assert Runner(database, shelf, traces=traces).run(send(database, Task.PREDICT)[0], keeper) == "paused its job"
         shelf.stop(0.0)
@@ -116,7 +119,7 @@ def test_a_collector_that_is_away_costs_no_work(
     submit(database, load_registry(), ["CCO"], task=Task.PREDICT, model="fake-predict", name="one")
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     shelf = Shelf(database, "cpu")
-    traces = traces_of("cpu0@test")
+    traces = traces_of("cpu0@test", load_settings().telemetry)
     assert Runner(database, shelf, traces=traces).run(send(database, Task.PREDICT)[0], keeper) == "done"
     shelf.stop(0.0)
     assert traces is not None
@@ -125,11 +128,11 @@ def test_a_collector_that_is_away_costs_no_work(
 
 def test_without_a_collector_there_are_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENDPOINT, raising=False)
-    assert traces_of("cpu0@test") is None
+    assert traces_of("cpu0@test", load_settings().telemetry) is None
 
 
 def test_a_collector_without_the_extra_is_said_to_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)  # as if it were not installed
     with pytest.raises(ConfigurationError, match=r"sciqueue\[telemetry\]"):
-        traces_of("cpu0@test")
+        traces_of("cpu0@test", load_settings().telemetry)
